@@ -9,6 +9,8 @@ use weir_store::Store;
 
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
+use crate::observe::shapes::Shapes;
+use crate::observe::tracer::Tracer;
 use crate::runtime::shutdown::Drain;
 use crate::runtime::tasks::Tasks;
 
@@ -19,6 +21,10 @@ pub struct HubContext {
     pub clock: Arc<dyn Clock>,
     /// Counters and histograms.
     pub metrics: Metrics,
+    /// Begins and ends the spans of traces.
+    pub tracer: Tracer,
+    /// The fields of events, as far as they are known.
+    pub shapes: Shapes,
     /// The queue of notices that alerts are made of.
     pub notices: Notices,
     /// The phases of the shutdown.
@@ -35,6 +41,8 @@ impl HubContext {
             store,
             clock,
             metrics: Metrics::new(),
+            tracer: Tracer::default(),
+            shapes: Shapes::default(),
             notices: Notices::new(),
             drain: Drain::new(),
             tasks: Tasks::new(),

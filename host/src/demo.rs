@@ -70,7 +70,7 @@ const NEWEST_EVENTS: usize = 20;
 /// Runs the demo until a signal stops it.
 pub fn demo(args: DemoArgs, json: bool) -> ExitCode {
     let settings = LogSettings { filter: "warn".into(), json: false };
-    let _telemetry = match telemetry::start(&settings, false) {
+    let _telemetry = match telemetry::start(&settings, false, None) {
         Ok(telemetry) => telemetry,
         Err(error) => {
             report(&error);
@@ -87,7 +87,7 @@ pub fn demo(args: DemoArgs, json: bool) -> ExitCode {
     let output = Output { json };
     let sources: Vec<_> = config.sources.values().cloned().collect();
     let plugins = config.plugins.dir.clone();
-    let exit = hub::run(config, listeners, async |running, mut signals, grace| {
+    let exit = hub::run(config, listeners, None, async |running, mut signals, grace| {
         let sent = tokio::select! {
             sent = send_samples(&running, &sources, &plugins, output) => sent,
             _ = signals.next() => {

@@ -7,6 +7,7 @@ use crate::config::{self, Config, Loaded, Mode};
 use crate::hub::{self, Listeners, OnHangup};
 use crate::program::exit::Exit;
 use crate::program::output::{Output, report};
+use crate::runtime::log_export::{ExportedRecords, LogCopy};
 use crate::runtime::service::ServiceSockets;
 use crate::runtime::telemetry::{self, Telemetry};
 use crate::{samples, starters};
@@ -28,9 +29,9 @@ pub struct ServeArgs {
 /// Runs a hub until it is told to stop, or fails.
 pub fn serve(args: ServeArgs, json: bool) -> ExitCode {
     let exit = match prepare(&args) {
-        Ok(Prepared { config, listeners, no_file, telemetry: _telemetry }) => {
+        Ok(Prepared { config, listeners, no_file, telemetry: _telemetry, log }) => {
             let sources: Vec<_> = config.sources.values().cloned().collect();
-            hub::run(config, listeners, async |running, mut signals, grace| {
+            hub::run(config, listeners, log, async |running, mut signals, grace| {
                 if no_file && !json {
                     let ingress = running.addresses.ingress;
                     let text =
@@ -54,6 +55,8 @@ struct Prepared {
     /// There is no file, so this is development mode.
     no_file: bool,
     telemetry: Telemetry,
+    /// The copy of the log, if it is exported.
+    log: Option<ExportedRecords>,
 }
 
 fn prepare(args: &ServeArgs) -> Result<Prepared, Exit> {
@@ -67,7 +70,12 @@ fn prepare(args: &ServeArgs) -> Result<Prepared, Exit> {
         config::load(args.config.as_deref(), Mode::from_flag(args.dev))
             .map_err(|error| usage(&error))?;
     let each_event = config.mode.is_development();
-    let telemetry = telemetry::start(&config.log, each_event).map_err(|error| usage(&error))?;
+    let (copy, log) = match &config.otlp.logs {
+        Some(_) => Some(LogCopy::new()).unzip(),
+        None => (None, None),
+    };
+    let telemetry =
+        telemetry::start(&config.log, each_event, copy).map_err(|error| usage(&error))?;
     for warning in warnings {
         tracing::warn!(%warning, "configuration");
     }
@@ -76,7 +84,7 @@ fn prepare(args: &ServeArgs) -> Result<Prepared, Exit> {
         start_with_starters(&config.plugins.dir);
     }
     let listeners = Listeners::of(&config, sockets).map_err(|error| usage(&error))?;
-    Ok(Prepared { config, listeners, no_file: file.is_none(), telemetry })
+    Ok(Prepared { config, listeners, no_file: file.is_none(), telemetry, log })
 }
 
 /// Creates the plugins folder with the starter handlers if it does not exist.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// The types of the hub's own events (source `weir`).
-pub const ALERT_TYPES: [&str; 18] = [
+pub const ALERT_TYPES: [&str; 20] = [
     "dead_letter",
     "handler.load_failed",
     "handler.failing",
@@ -15,6 +15,8 @@ pub const ALERT_TYPES: [&str; 18] = [
     "provider.load_failed",
     "source.unrouted",
     "source.refusing",
+    "source.failing",
+    "source.shape_changed",
     "source.silent",
     "certificate.expiring",
     "hold.old",

@@ -34,6 +34,7 @@ pub mod identify;
 pub mod provider;
 pub mod request;
 pub mod selector;
+pub mod trace;
 pub mod verify;
 
 // Route.

@@ -99,6 +99,7 @@ pub(crate) const OF_ROUTE: &[(&str, &str, &[ErrorCode])] = &[
         "/api/v1/settings",
         &[code(503, "settings_unreadable", "The configuration file cannot be read.")],
     ),
+    ("GET", "/api/v1/sources/{name}", &[INVALID_SOURCE, SOURCE_NOT_FOUND, UNKNOWN_NAME]),
     (
         "POST",
         "/api/v1/sources/{name}/sample",

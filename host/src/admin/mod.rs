@@ -43,6 +43,7 @@ use crate::egress::{EgressHandle, Inbox};
 use crate::ingress::Ingress;
 use crate::invoker::InvokerHandle;
 use crate::observe::health::Health;
+use crate::observe::otlp::Scrape;
 use crate::routing::Routes;
 use crate::tls::ServerTls;
 use crate::upkeep::rollups::Unsaved;
@@ -117,6 +118,18 @@ impl Admin {
         Self { ctx, deps }
     }
 
+    /// Reads the values of a scrape, for an exporter.
+    pub(crate) fn scrape(&self) -> Scrape {
+        // Its own service, for which the port and the sessions do not matter.
+        let identity = self.identity(0);
+        let service = AdminService::new(self.ctx.clone(), self.deps.clone(), identity);
+        let service = Arc::new(service);
+        Arc::new(move || {
+            let service = service.clone();
+            Box::pin(async move { service.scrape().await })
+        })
+    }
+
     /// Serves until the drain stops claims, then finishes the answers in progress.
     pub async fn run(self, listener: std::net::TcpListener) {
         let (tls, drain) = (self.deps.tls.clone(), self.ctx.drain.clone());
@@ -129,13 +142,17 @@ impl Admin {
         }
     }
 
+    fn identity(&self, port: u16) -> Arc<Identity> {
+        let Deps { token, open_reads, .. } = &self.deps;
+        Arc::new(Identity::new(&self.ctx, token.clone(), *open_reads, port))
+    }
+
     /// The routes behind the guard, for a listener at this address.
     fn router(mut self, listen: SocketAddr) -> Router {
         let allowed_hosts = std::mem::take(&mut self.deps.allowed_hosts);
         let access = Access::new(listen, allowed_hosts);
-        let Deps { token, open_reads, .. } = &self.deps;
-        let identity = Identity::new(&self.ctx, token.clone(), *open_reads, listen.port());
-        let (identity, rates) = (Arc::new(identity), RequestRates::new(self.deps.rate));
+        let identity = self.identity(listen.port());
+        let rates = RequestRates::new(self.deps.rate);
         let console = self.deps.console;
         endpoints::router()
             .merge(console.map(|console| (console.router)()).unwrap_or_default())

@@ -79,7 +79,7 @@ pub(crate) const ROUTES: &[(&str, &str, Needs)] = &[
     ("POST", "/api/v1/quarantine/{id}/release", A(Operate)),
     ("POST", "/api/v1/quarantine/release", A(Operate)),
     ("GET", "/api/v1/sources", A(Read)),
-    ("POST", "/api/v1/sources/{name}/sample", A(Operate)),
+    ("GET", "/api/v1/sources/{name}", A(Read)),
     ("POST", "/api/v1/sources/{name}/sample", A(Operate)),
     ("POST", "/api/v1/sources/{name}/secret-window", A(Admin)),
     ("DELETE", "/api/v1/sources/{name}/secret-window", A(Admin)),

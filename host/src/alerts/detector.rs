@@ -7,6 +7,7 @@ use weir_core::alert::{FailureMonitor, FailureThreshold, OutcomeCounts};
 use weir_core::name::{HandlerName, SourceName};
 
 use crate::observe::notice::Notice;
+use crate::observe::source_work::SourceError;
 
 /// Counts since the start of the process. They only rise.
 #[derive(Debug, Default)]
@@ -23,6 +24,12 @@ pub(super) struct SourceReading {
     pub(super) requests: OutcomeCounts,
     /// Refused requests by code.
     pub(super) refused: Vec<(&'static str, u64)>,
+    /// Attempts at its events.
+    pub(super) attempts: OutcomeCounts,
+    /// The last failed one.
+    pub(super) error: Option<SourceError>,
+    /// The share of failed attempts from which it is failing, in thousandths.
+    pub(super) max_failures: u16,
     /// The likely cause for each of these codes.
     pub(super) causes: BTreeMap<&'static str, String>,
     /// Routed and unrouted events.
@@ -53,6 +60,8 @@ struct Source {
     requests: OutcomeCounts,
     refused: BTreeMap<&'static str, u64>,
     refusing: FailureMonitor,
+    attempts: OutcomeCounts,
+    failing: FailureMonitor,
     events: OutcomeCounts,
     unrouted: FailureMonitor,
     /// There was an alert about its silence.
@@ -88,10 +97,16 @@ impl Detector {
         for (name, counted) in &counted.sources {
             let source = self.sources.entry(name.clone()).or_default();
             notices.extend(source.refusing(name, counted, &refusing, now));
+            notices.extend(source.failing(name, counted, &refusing, now));
             notices.extend(source.unrouted(name, counted, &refusing, now));
             notices.extend(source.silent(name, counted));
         }
         notices
+    }
+
+    /// True, in this order, if a source is failing, and if it is silent.
+    pub(super) fn judged(&self, name: &SourceName) -> (bool, bool) {
+        self.sources.get(name).map_or((false, false), |s| (s.failing.is_raised(), s.silent))
     }
 
     /// Handles a change of a source's routes. `was_routed`: one of its latest events was routed.
@@ -137,6 +152,25 @@ impl Source {
             code,
             causes: counted.causes.get(code).cloned(),
             window: too_much.window,
+        })
+    }
+
+    /// `judged` gives the window and the least number of attempts.
+    fn failing(
+        &mut self,
+        name: &SourceName,
+        counted: &SourceReading,
+        judged: &FailureThreshold,
+        now: Duration,
+    ) -> Option<Notice> {
+        let came = counted.attempts.since(std::mem::replace(&mut self.attempts, counted.attempts));
+        let threshold = FailureThreshold { per_mille: counted.max_failures, ..*judged };
+        let attempts = self.failing.update(came, &threshold, now)?;
+        Some(Notice::SourceFailing {
+            source: name.clone(),
+            attempts,
+            error: counted.error.clone(),
+            window: judged.window,
         })
     }
 
@@ -259,6 +293,25 @@ mod tests {
             None,
             "there was an alert already"
         );
+    }
+
+    #[test]
+    fn failed_attempts_at_its_events_make_a_source_failing_until_they_end() {
+        let mut detector = detector();
+        let mut failing = |good, bad, at| {
+            let of = SourceReading {
+                attempts: tally(good, bad),
+                max_failures: 100,
+                ..SourceReading::default()
+            };
+            let counted = Counts { sources: vec![(github(), of)], ..Counts::default() };
+            let kinds = kinds(&detector.look(&counted, secs(at)));
+            (kinds, detector.judged(&github()).0)
+        };
+        assert_eq!(failing(91, 9, 1), (vec![], false), "under a tenth");
+        assert_eq!(failing(91, 11, 2), (vec!["source.failing"], true));
+        assert_eq!(failing(91, 20, 3), (vec![], true), "one alert");
+        assert_eq!(failing(2_000, 20, 4), (vec![], false), "it recovered");
     }
 
     #[test]

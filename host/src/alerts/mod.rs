@@ -169,6 +169,7 @@ impl Alerts {
         self.detector.forget(|name| !sources.contains_key(name));
         let counted = self.counted(&sources);
         happened.extend(self.detector.look(&counted, now).into_iter().map(|notice| (1, notice)));
+        self.judge_sources(&counted);
         let expiring = self.certificates.look(self.ctx.clock.now(), now);
         happened.extend(expiring.into_iter().map(|notice| (1, notice)));
         let condition = self.ctx.store.health();
@@ -288,12 +289,28 @@ impl Alerts {
                 events: OutcomeCounts { good: stored.saturating_sub(unrouted), bad: unrouted },
                 silence: of.silence().unwrap_or_else(|| of.age()),
                 max_silence: source.max_silence,
+                attempts: {
+                    let (good, bad) = of.work.counts();
+                    OutcomeCounts { good, bad }
+                },
+                error: of.work.last_error(),
+                max_failures: source.max_failures,
             };
             Some((name.clone(), counted))
         };
         Counts {
             handlers: metrics.targets().into_iter().filter_map(handler).collect(),
             sources: metrics.sources().into_iter().filter_map(source).collect(),
+        }
+    }
+
+    /// Tells each source its state.
+    fn judge_sources(&self, counted: &Counts) {
+        for (name, _) in &counted.sources {
+            if let Some(source) = self.ctx.metrics.known_source(name) {
+                let (is_failing, is_silent) = self.detector.judged(name);
+                source.work.judge(is_failing, is_silent);
+            }
         }
     }
 

@@ -87,6 +87,9 @@ pub struct EventView {
     pub parent: Option<EventId>,
     /// The hash of the routing table when it arrived.
     pub table: String,
+    /// The id of its trace, if the sender gave one or traces are exported. Not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
     /// Bytes of headers and body.
     pub size: u64,
     pub deliveries: Vec<DeliveryView>,

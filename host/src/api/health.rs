@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use weir_core::delivery::Outcome;
+use weir_core::name::Target;
 use weir_core::time::Timestamp;
 
 use super::HandlerView;
 use super::schema;
+use crate::observe::source_work::SourceState;
 
 /// The answer of `/health/live` and `/health/ready`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -139,8 +142,8 @@ pub struct ProviderFileState {
     pub serves_on: bool,
 }
 
-/// The counts of a source since the hub was started.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// The counts of a source since the hub was started, and its state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SourceHealth {
     /// Accepted requests.
     pub received: u64,
@@ -154,4 +157,32 @@ pub struct SourceHealth {
     pub refused: u64,
     pub seen: Option<String>,
     pub last_received_seconds_ago: Option<u64>,
+    /// `ok`, `failing` or `silent`.
+    #[schema(value_type = schema::SourceStateWord)]
+    pub state: SourceState,
+    /// Successful attempts at its events.
+    pub processed: u64,
+    /// Failed attempts at its events.
+    pub failed: u64,
+    /// The mean duration of these attempts, in milliseconds.
+    pub average_ms: Option<f64>,
+    /// The time within which 99 of 100 of them end, in milliseconds.
+    pub p99_ms: Option<f64>,
+    /// The time of the last accepted request.
+    #[schema(value_type = Option<schema::TimestampText>)]
+    pub last_received_at: Option<Timestamp>,
+    /// The last failed attempt.
+    pub last_error: Option<SourceErrorView>,
+}
+
+/// A failed attempt at an event of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SourceErrorView {
+    #[schema(value_type = schema::TimestampText)]
+    pub at: Timestamp,
+    #[schema(value_type = schema::TargetText)]
+    pub target: Target,
+    #[schema(value_type = schema::OutcomeWord)]
+    pub outcome: Outcome,
+    pub reason: Option<String>,
 }

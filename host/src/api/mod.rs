@@ -50,7 +50,7 @@ pub use event::{
 pub use handler::{GrantsView, HandlerView, HealthState, LimitsView};
 pub use health::{
     AliveAnswer, CertificateState, HealthReport, HealthSummary, IntegrityState, LostRowsView,
-    PartState, ProviderFileState, ProviderFilesState, SourceHealth, StoreState,
+    PartState, ProviderFileState, ProviderFilesState, SourceErrorView, SourceHealth, StoreState,
 };
 pub use hold::{HoldView, HoldsQuery, PlaceHoldBody};
 pub use inbox::InboxMessageView;
@@ -68,8 +68,8 @@ pub use retry::{RetryAnswer, RetryBody};
 pub use rule::RuleView;
 pub use setting::{SettingView, SettingsAnswer};
 pub use source::{
-    ForgottenSecret, OpenWindowBody, SampleAnswer, SampleBody, SecretAnswer, SourceView,
-    WindowAnswer,
+    FieldChangeView, ForgottenSecret, OpenWindowBody, SampleAnswer, SampleBody, SecretAnswer,
+    ShapeView, SourceView, WindowAnswer,
 };
 pub use stats::{
     DurationStats, HubLevels, SourceCounts, SourceStats, StatsAnswer, StatsQuery, TargetCounts,

@@ -10,6 +10,9 @@ use utoipa::{PartialSchema, ToSchema};
 use weir_core::delivery::{DeliveryState, EventStatus, Outcome};
 use weir_core::event::Category;
 
+use crate::observe::shapes::FieldChange;
+use crate::observe::source_work::SourceState;
+
 /// A schema of text that matches a pattern.
 pub(super) fn text(about: &str, pattern: &str, example: &str) -> RefOr<Schema> {
     let object = ObjectBuilder::new().schema_type(Type::String).description(Some(about));
@@ -94,5 +97,11 @@ schemas! {
         |about| word(about, words!(EventStatus));
     DeliveryStateWord, "DeliveryState", "The state of a delivery.",
         |about| word(about, words!(DeliveryState));
+    SourceStateWord, "SourceState", "The state of a source.", |about| {
+        word(about, words!(SourceState))
+    };
+    FieldChangeWord, "FieldChange", "A change of a field of a source's events.", |about| {
+        word(about, words!(FieldChange))
+    };
     OutcomeWord, "Outcome", "The outcome of an attempt.", |about| word(about, words!(Outcome));
 }

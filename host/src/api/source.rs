@@ -2,13 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use weir_core::event::EventType;
 use weir_core::name::SourceName;
 use weir_core::time::Timestamp;
 
-use super::schema;
+use super::{SourceHealth, schema};
+use crate::observe::shapes::FieldChange;
 
 /// A source in force. Secrets are shown by name only.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SourceView {
     #[schema(value_type = schema::SourceNameText)]
     pub name: SourceName,
@@ -32,6 +34,43 @@ pub struct SourceView {
     pub public_url: Option<String>,
     /// The names of the provider's samples.
     pub samples: Vec<String>,
+    /// Its counts and state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<SourceHealth>,
+    /// The fields of its events by type. Only for one source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shapes: Option<Vec<ShapeView>>,
+}
+
+/// The fields of a source's events of one type, learned from a sample since the hub was started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ShapeView {
+    #[serde(rename = "type")]
+    #[schema(value_type = schema::EventTypeText)]
+    pub kind: EventType,
+    /// Events that were looked at.
+    pub samples: u64,
+    /// The number of known fields.
+    pub fields: usize,
+    /// True once enough events were looked at to tell changes.
+    pub learned: bool,
+    /// The latest changes, oldest first.
+    pub changes: Vec<FieldChangeView>,
+}
+
+/// A change of a field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FieldChangeView {
+    #[schema(value_type = schema::TimestampText)]
+    pub at: Timestamp,
+    /// The path of the field; `*` stands for the elements of a list, and for names that are data.
+    pub field: String,
+    #[schema(value_type = schema::FieldChangeWord)]
+    pub change: FieldChange,
+    /// The kinds of its values before; empty for a new field.
+    pub before: String,
+    /// The kind of its value now; empty for a field that has vanished.
+    pub now: String,
 }
 
 /// Asks for a signed sample.

@@ -27,6 +27,9 @@ pub struct WhyAnswer {
     pub status: EventStatus,
     /// The hash of the routing table when the event arrived.
     pub table: String,
+    /// The id of the event's trace, if the sender gave one or traces are exported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
     /// The rules of that table; null if it is no longer stored.
     pub considered: Option<Vec<CandidateView>>,
     pub deliveries: Vec<RoutedDelivery>,

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use http::StatusCode;
 use indicatif::ProgressBar;
-use weir_core::time::Timestamp;
 
 use super::client::{AdminClient, ClientError, HubArgs};
 use super::error::CommandError;
 use crate::api::{
-    ForgottenSecret, ListPage, OpenWindowBody, SecretAnswer, SourceView, WindowAnswer,
+    FieldChangeView, ForgottenSecret, ListPage, OpenWindowBody, SecretAnswer, ShapeView,
+    SourceErrorView, SourceView, WindowAnswer,
 };
+use crate::observe::shapes::FieldChange;
 use crate::program::output::{Output, or_dash};
 
 /// Time between two questions whether a secret has arrived.
@@ -30,6 +31,13 @@ pub struct SourcesArgs {
 pub enum SourcesAct {
     /// List sources (names of secrets only)
     List {
+        #[command(flatten)]
+        hub: HubArgs,
+    },
+    /// Show one source: its state, counts, times, last error, and changed fields of its events
+    Show {
+        /// Name of the source
+        source: String,
         #[command(flatten)]
         hub: HubArgs,
     },
@@ -75,6 +83,11 @@ pub(super) async fn run(args: &SourcesArgs, output: Output) -> Result<(), Comman
             let listed: ListPage<SourceView> =
                 AdminClient::find(hub)?.get("/api/v1/sources").await?;
             list(&listed.items, output);
+        }
+        SourcesAct::Show { source, hub } => {
+            let path = format!("/api/v1/sources/{}", name(source)?);
+            let source: SourceView = AdminClient::find(hub)?.get(&path).await?;
+            output.answer(&source, show);
         }
         SourcesAct::AcceptSecret { source, time, no_wait, hub } => {
             accept(&AdminClient::find(hub)?, name(source)?, time, *no_wait, output).await?;
@@ -176,19 +189,66 @@ fn name(text: &str) -> Result<&str, CommandError> {
 }
 
 fn list(sources: &[SourceView], output: Output) {
-    let headings = ["SOURCE", "PROVIDER", "SCHEMES", "VERIFIED WITH"];
+    let headings = ["SOURCE", "PROVIDER", "STATE", "SCHEMES", "VERIFIED WITH"];
     output.list(sources, "no sources", headings, |source| {
-        let SourceView { name, provider, schemes, secrets, awaits_secret, window_until, .. } =
-            source;
-        let with = verified_with(secrets, *awaits_secret, *window_until);
-        [name.to_string(), provider.clone(), schemes.join(", "), with]
+        let state = or_dash(source.health.as_ref().map(|health| health.state));
+        let SourceView { name, provider, schemes, .. } = source;
+        let (name, provider) = (name.to_string(), provider.clone());
+        [name, provider, state, schemes.join(", "), verified_with(source)]
     });
 }
 
-fn verified_with(secrets: &[String], awaits_secret: bool, window: Option<Timestamp>) -> String {
-    match window {
+/// A source with its health, a line each.
+fn show(source: &SourceView) -> String {
+    let fact = |name: &str, value: String| format!("{name:<14} {value}");
+    let mut lines = vec![
+        fact("source", source.name.to_string()),
+        fact("provider", source.provider.clone()),
+        fact("schemes", source.schemes.join(", ")),
+        fact("verified with", verified_with(source)),
+    ];
+    let Some(health) = &source.health else { return lines.join("\n") };
+    let requests = format!("{} accepted, {} refused", health.received, health.refused);
+    let events = format!(
+        "{} stored, {} duplicate, {} unrouted",
+        health.stored, health.duplicate, health.unrouted
+    );
+    let attempts = format!("{} processed, {} failed", health.processed, health.failed);
+    lines.push(fact("state", health.state.to_string()));
+    lines.push(fact("last received", or_dash(health.last_received_at)));
+    lines.push(fact("requests", requests));
+    lines.extend(health.seen.as_ref().map(|cause| fact("refused since", cause.clone())));
+    lines.push(fact("events", events));
+    lines.push(fact("attempts", attempts));
+    if let (Some(average), Some(p99)) = (health.average_ms, health.p99_ms) {
+        lines.push(fact("duration", format!("{average:.1} ms on average, p99 {p99:.1} ms")));
+    }
+    if let Some(SourceErrorView { at, target, outcome, reason }) = &health.last_error {
+        let reason = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+        lines.push(fact("last error", format!("{at}, {target}, {outcome}{reason}")));
+    }
+    for shape in source.shapes.iter().flatten() {
+        let learned = if shape.learned { "" } else { ", still learning" };
+        let ShapeView { kind, fields, samples, changes, .. } = shape;
+        lines.push(fact("fields", format!("{kind}: {fields} in {samples} events{learned}")));
+        lines.extend(changes.iter().map(|change| format!("  {}", changed(change))));
+    }
+    lines.join("\n")
+}
+
+fn changed(change: &FieldChangeView) -> String {
+    let FieldChangeView { at, field, change, before, now } = change;
+    match change {
+        FieldChange::Appeared => format!("{at}  {field} appeared: {now}"),
+        FieldChange::Vanished => format!("{at}  {field} vanished: {before}"),
+        FieldChange::Retyped => format!("{at}  {field} was {before}, is {now}"),
+    }
+}
+
+fn verified_with(source: &SourceView) -> String {
+    match source.window_until {
         Some(until) => format!("no secret yet: accepts one until {until}"),
-        None if awaits_secret => "no secret yet: run `weir sources accept-secret`".into(),
-        None => secrets.join(", "),
+        None if source.awaits_secret => "no secret yet: run `weir sources accept-secret`".into(),
+        None => source.secrets.join(", "),
     }
 }

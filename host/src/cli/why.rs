@@ -26,13 +26,25 @@ pub(super) async fn run(args: &WhyArgs, output: Output) -> Result<(), CommandErr
 }
 
 fn show(why: &WhyAnswer) -> String {
-    let WhyAnswer { event, source, kind, category, status, table, considered, deliveries } = why;
+    let WhyAnswer {
+        event,
+        source,
+        kind,
+        category,
+        status,
+        table,
+        trace,
+        considered,
+        deliveries,
+        ..
+    } = why;
     let category = category.map_or_else(String::new, |category| format!(", category {category}"));
     let mut lines = vec![
         format!("{event}  {source}:{kind}{category}"),
         format!("status     {status}"),
         format!("table      {table}"),
     ];
+    lines.extend(trace.as_ref().map(|trace| format!("trace      {trace}")));
     match considered.as_deref() {
         None => lines.push("the routing table of that time is no longer stored".into()),
         Some([]) => {
@@ -88,6 +100,7 @@ mod tests {
         let why = json!({
             "event": "evt_00000000000000000000000001", "source": "github", "type": "push",
             "category": "created", "status": "held", "table": "ab12",
+            "trace": "4bf92f3577b34da6a3ce929d0e0e4736",
             "considered": [
                 { "rule": "handler:chat", "target": "handler:chat", "matched": "github:*",
                   "refused": ["stripe:*"] },
@@ -126,6 +139,7 @@ mod tests {
 evt_00000000000000000000000001  github:push, category created
 status     held
 table      ab12
+trace      4bf92f3577b34da6a3ce929d0e0e4736
   matched:     handler:chat by github:*
   not matched: handler:b: `amount > 5` was false
   not matched: destination:ops wants stripe:*, a:b

@@ -29,6 +29,8 @@ pub struct AlertSettings {
     pub refusing: FailureThreshold,
     /// Time before the expiry of a certificate at which alerts begin.
     pub expiring: Duration,
+    /// True if changes of the fields of events are watched.
+    pub shapes: bool,
     /// The webhook for alerts that cannot be stored.
     pub fallback: Option<Box<Webhook>>,
 }
@@ -55,6 +57,7 @@ pub(super) fn read(
         d if d > EXPIRING_MAX => Err("must be at most 365d".into()),
         _ => Ok(()),
     });
+    let shapes = section.must::<bool>("shapes");
     let fallback = fallback(&mut section, trust, context);
     section.finish();
     let too_much = |share: f64| {
@@ -70,6 +73,7 @@ pub(super) fn read(
         failing: too_much(failing?)?,
         refusing: too_much(refusing?)?,
         expiring: expiring?,
+        shapes: shapes?,
         fallback,
     })
 }

@@ -18,7 +18,7 @@ use super::source::SourceContext;
 use super::tree::{Report, Section, parse};
 use super::{
     Config, DEFAULTS, admin, alerts, destination, fetch, log, plugins, quarantine, responder,
-    route, server, source, store, trust,
+    route, server, source, store, telemetry, trust,
 };
 use crate::tls::TrustedRoots;
 
@@ -49,6 +49,7 @@ pub(super) fn assemble<'t>(
     let alerts = alerts::read(root.section("alerts"), &trusted, context);
     let shutdown_grace = log::shutdown_grace(root.section("shutdown"));
     let log = log::read(root.section("log"));
+    let otlp = telemetry::read(root.section("telemetry"), &trusted, context);
     let fetch = fetch::read(root.section("fetch"), &trusted, context);
     let quarantine = quarantine::read(root.section("quarantine"));
     let data = store.as_ref().map(|store| store.folder.as_path());
@@ -87,6 +88,7 @@ pub(super) fn assemble<'t>(
         alerts: Arc::new(alerts?),
         shutdown_grace: shutdown_grace?,
         log: log?,
+        otlp: Arc::new(otlp?),
         fetch: fetch?,
         quarantine: quarantine?,
         providers: providers.files.clone(),

@@ -121,7 +121,10 @@ fn all_tables(items: &toml::de::DeArray<'_>) -> bool {
 /// True for a key whose value is a secret.
 fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    SECRET_KEYS.iter().any(|part| key.contains(part))
+    // The value of a header, unless it is a reference to a variable or a file.
+    let reference = |name: &str| name.ends_with(".env") || name.ends_with(".file");
+    let is_header = key.split_once(".headers.").is_some_and(|(_, name)| !reference(name));
+    is_header || SECRET_KEYS.iter().any(|part| key.contains(part))
 }
 
 /// True if the value of a key may be shown.

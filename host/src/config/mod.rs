@@ -41,6 +41,7 @@ mod sidecar;
 mod source;
 mod sources;
 mod store;
+mod telemetry;
 mod tls;
 mod tree;
 mod trust;
@@ -89,6 +90,7 @@ pub use server::ServerSettings;
 pub use source::Source;
 pub(crate) use source::needs_no_secret;
 pub use sources::{ConfiguredSources, SourcesByName};
+pub use telemetry::{OtlpSettings, OtlpTarget};
 
 use crate::runtime::telemetry::LogSettings;
 
@@ -137,6 +139,8 @@ pub struct Config {
     /// The time to finish runs and sends after a signal to stop.
     pub shutdown_grace: Duration,
     pub log: LogSettings,
+    /// The export of traces, metrics and logs.
+    pub otlp: Arc<OtlpSettings>,
     /// The hub's own requests.
     pub fetch: FetchSettings,
     /// The limits of the quarantine.

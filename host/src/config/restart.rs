@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Config, Destination, TransportSettings};
+use super::{Config, Destination, OtlpSettings, TransportSettings};
 
 /// A text per section that shows whether it has changed. Secrets are in it as hashes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +29,7 @@ impl RestartSettings {
         add("alerts", &config.alerts);
         add("shutdown", &config.shutdown_grace);
         add("log", &config.log);
+        add("telemetry", &exported(&config.otlp));
         add("fetch", &config.fetch);
         add("quarantine", &config.quarantine);
         if !config.routes.is_empty() {
@@ -66,6 +67,17 @@ pub fn fingerprint(destination: &Destination) -> String {
         }
     };
     hashed([format!("{destination:?} {hidden}").as_bytes()])
+}
+
+/// The settings of the export, with a hash of what they do not show.
+fn exported(otlp: &OtlpSettings) -> String {
+    let targets = [&otlp.traces, &otlp.metrics, &otlp.logs].into_iter().flatten();
+    let hidden = targets.map(|target| {
+        let values = target.headers.values().map(|value| value.as_bytes());
+        format!("{} {}", target.url, hashed(values))
+    });
+    let hidden: Vec<String> = hidden.collect();
+    hashed([format!("{otlp:?} {hidden:?}").as_bytes()])
 }
 
 fn hashed<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {

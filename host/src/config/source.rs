@@ -50,6 +50,8 @@ pub struct Source {
     pub responder: Option<Responder>,
     /// The time without accepted requests after which there is an alert.
     pub max_silence: Option<Duration>,
+    /// The share of failed attempts at its events from which it is failing, in thousandths.
+    pub max_failures: u16,
 }
 
 /// The context in which sources are checked.
@@ -104,6 +106,7 @@ fn one(
     require_public_url(&section, provider.as_ref(), verifier.as_ref(), public_url.as_deref());
     let responder = responder::of_source(&mut section, known.responders);
     let max_silence = section.maybe("max_silence");
+    let max_failures = max_failures(&mut section);
     section.finish();
     let (provider, server, secrets, params) = (provider?, known.server?, secrets?, params?);
     Some(Source {
@@ -119,7 +122,23 @@ fn one(
         public_url,
         responder,
         max_silence,
+        max_failures,
     })
+}
+
+/// The share of failed attempts from which a source is failing, in thousandths.
+fn max_failures(section: &mut Section<'_>) -> u16 {
+    const DEFAULT: u16 = 100;
+    let Some(share) = section.maybe::<f64>("max_failure_rate") else { return DEFAULT };
+    let thousandths = (1..=1_000_u16).find(|n| f64::from(*n) / 1_000.0 >= share);
+    match thousandths.filter(|_| share >= 0.001) {
+        Some(thousandths) => thousandths,
+        None => {
+            let what = format!("must be between 0.001 and 1, not {share}");
+            section.problem("max_failure_rate", what);
+            DEFAULT
+        }
+    }
 }
 
 fn base_provider<'c>(section: &mut Section<'_>, catalog: &'c Catalog) -> Option<&'c Arc<Provider>> {

@@ -8,4 +8,5 @@ pub(crate) mod claims;
 pub(crate) mod flow_control;
 pub(crate) mod seed;
 pub(crate) mod settle;
+pub(crate) mod spans;
 pub(crate) mod worker;

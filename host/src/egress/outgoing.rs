@@ -4,6 +4,7 @@ use bytes::Bytes;
 use weir_core::effect::routed_message_id;
 use weir_core::id::{DeliveryId, EventId, MessageId};
 use weir_core::name::{DestinationName, HandlerName, SourceName};
+use weir_core::trace::{STORED_TRACE_HEADER, TraceContext};
 use weir_store::Claim;
 
 use super::forwarding::HeaderForwarding;
@@ -31,6 +32,10 @@ pub(crate) struct Outgoing {
     pub(crate) body: Bytes,
     /// The number of times that its line of messages has left this hub, including this time.
     pub(crate) hops: u8,
+    /// The trace that its receiver continues.
+    pub(crate) trace: Option<TraceContext>,
+    /// The additions of vendors to that trace.
+    pub(crate) trace_state: Option<String>,
 }
 
 impl Outgoing {
@@ -58,7 +63,7 @@ impl Outgoing {
             Some(_) => payload
                 .headers
                 .iter()
-                .filter(|(name, _)| &**name != "content-type")
+                .filter(|(name, _)| !matches!(&**name, "content-type" | STORED_TRACE_HEADER))
                 .cloned()
                 .collect(),
         };
@@ -73,6 +78,9 @@ impl Outgoing {
             body: payload.body.clone(),
             // For a message of a handler too, this is the event that was handled.
             hops: event.payload.hops().saturating_add(1),
+            // A message continues the run that sent it, if that had a span.
+            trace: payload.continued_trace().or_else(|| event.payload.trace()),
+            trace_state: event.payload.trace_state(),
         }
     }
 }
@@ -86,6 +94,7 @@ mod tests {
     use weir_core::name::Target;
     use weir_core::payload::Payload;
     use weir_core::time::Timestamp;
+    use weir_core::trace::{SpanId, TraceId};
     use weir_store::{ClaimGuard, ClaimedMessage};
 
     use super::*;
@@ -166,6 +175,31 @@ mod tests {
         };
         assert_eq!(names(&[]), ["weir-path"]);
         assert_eq!(names(&["x-other", "authorization"]), ["x-other", "weir-path"]);
+    }
+
+    #[test]
+    fn a_message_continues_its_run_and_else_the_trace_of_its_event() {
+        let span = |byte| SpanId::new([byte; 8]).unwrap();
+        let trace = TraceContext::begin(TraceId::new([9; 16]).unwrap(), span(1), true);
+        let mut payload = Payload::new("text/plain", Bytes::from_static(b"hello"));
+        let traced = |payload: &Payload| {
+            let message = ClaimedMessage {
+                id: MessageId::from_bits(9),
+                handler: HandlerName::new("orders").unwrap(),
+                payload: Arc::new(payload.clone()),
+            };
+            let mut claim = claim(Some(message));
+            let event = Arc::make_mut(&mut claim.event);
+            Arc::make_mut(&mut event.payload).join_trace(trace, Some("a=1"));
+            Outgoing::of(&claim, &ops(), &forwarding(None))
+        };
+        let of_event = traced(&payload);
+        assert_eq!((of_event.trace, of_event.trace_state.as_deref()), (Some(trace), Some("a=1")));
+        payload.set_trace(trace.continued_by(span(2)));
+        let of_run = traced(&payload);
+        assert_eq!(of_run.trace, Some(trace.continued_by(span(2))));
+        assert!(of_run.headers.is_empty(), "the stored header stays here: {:?}", of_run.headers);
+        assert_eq!(Outgoing::of(&claim(None), &ops(), &forwarding(None)).trace, None);
     }
 
     #[test]

@@ -18,8 +18,10 @@ use super::runtime::DestinationRuntime;
 use crate::delivery::claims::CountedClaims;
 use crate::delivery::flow_control::{AttemptEnd, AttemptPermit};
 use crate::delivery::seed;
+use crate::delivery::spans::{count_for_source, keep_example};
 use crate::delivery::worker::Worker;
 use crate::observe::notice::Notice;
+use crate::observe::tracer::{OpenSpan, Stage};
 use crate::runtime::telemetry::FLOW;
 
 /// Sends claimed deliveries.
@@ -76,7 +78,10 @@ impl Dispatcher {
         if !attempt.is_valid() {
             return;
         }
-        let message = Outgoing::of(claim, runtime.name(), &self.forwarding);
+        let mut message = Outgoing::of(claim, runtime.name(), &self.forwarding);
+        let span = self.worker.ctx.tracer.child(message.trace);
+        let trace = span.as_ref().map(OpenSpan::context);
+        message.trace = trace.or(message.trace);
         let sent = self.send(runtime, &message).await;
         drop(permit);
         let (took, started_at) = (sent.duration, sent.started_at);
@@ -90,7 +95,8 @@ impl Dispatcher {
             target: FLOW,
             event = %claim.event.public_id, delivery = %claim.delivery, message_id = %message.id,
             destination = %runtime.name(), attempt = claim.fence.attempt,
-            outcome = %record.outcome, ?took, reason = record.reason.as_deref(), "message sent"
+            outcome = %record.outcome, ?took, reason = record.reason.as_deref(),
+            trace = message.trace.map(|trace| tracing::field::display(trace.trace)), "message sent"
         );
         let settlement = Arc::new(Settlement {
             delivery: claim.delivery,
@@ -100,7 +106,10 @@ impl Dispatcher {
             effects: RoutedEffects::default(),
             reads: ReadSet::default(),
         });
+        self.worker.end_attempt(span, Stage::Send, claim, &settlement);
+        let settling = self.worker.begin_settle(trace);
         let settled = self.worker.settle_one(&settlement).await;
+        self.worker.end_settle(settling, claim, &settled);
         self.report(runtime, claim, &settlement, settled).await;
     }
 
@@ -125,6 +134,8 @@ impl Dispatcher {
             Ok(Settled::Applied { .. }) => {
                 let attempt = &settlement.attempt;
                 metrics.attempt(attempt.outcome, attempt.duration);
+                keep_example(metrics, claim, settlement);
+                count_for_source(&self.worker.ctx.metrics, claim, settlement);
                 match settlement.next {
                     NextState::Processed => {}
                     NextState::Retry { .. } => metrics.retry_scheduled(),

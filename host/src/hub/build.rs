@@ -27,8 +27,10 @@ use crate::ingress::{self, Ingress};
 use crate::invoker::{self, Invoker, InvokerHandle};
 use crate::keys::{self, Seal};
 use crate::observe::health::Health;
+use crate::observe::otlp::Exporter;
 use crate::routing::Routes;
 use crate::runtime::clock::SystemClock;
+use crate::runtime::log_export::ExportedRecords;
 use crate::runtime::service;
 use crate::runtime::tasks::OnFailure;
 use crate::target_changes;
@@ -68,6 +70,8 @@ pub struct Hub {
     pub(super) is_first_start: bool,
     pub(super) handlers: InvokerHandle,
     pub(super) inbox: Inbox,
+    pub(super) exporter: Option<Exporter>,
+    pub(super) watch_shapes: bool,
 }
 
 impl Hub {
@@ -76,9 +80,11 @@ impl Hub {
         config: Arc<Config>,
         listeners: Listeners,
         runtimes: Runtimes,
+        log: Option<ExportedRecords>,
     ) -> anyhow::Result<Self> {
-        let (parts, is_first_start) =
+        let (mut parts, is_first_start) =
             Parts::load(config, &runtimes.ingress, listeners.inherited).await?;
+        let exporter = parts.exporter(log)?;
         let (server_tls, admin_tls) = parts.load_certificates(&runtimes.work)?;
         let tls_listeners = tls_listeners([("server", &server_tls), ("admin", &admin_tls)]);
         parts.health.set_tls_listeners(tls_listeners.clone());
@@ -96,6 +102,8 @@ impl Hub {
             missing: parts.missing_targets(&handlers),
             alerts: parts.alerts(tls_listeners, fallback.clone()),
             reload: parts.reload(&ingress),
+            exporter,
+            watch_shapes: parts.config.alerts.shapes,
             health: parts.health,
             ctx: parts.ctx,
             listeners,
@@ -143,6 +151,20 @@ impl Parts {
         let sources = ConfiguredSources::new(config.sources.clone());
         let parts = Self { config, ctx, health, routes, sources, hops: Arc::new(hops) };
         Ok((parts, is_first_start))
+    }
+
+    /// The export of telemetry, if any is configured. Sets the tracer of every part that is made
+    /// afterwards.
+    fn exporter(&mut self, log: Option<ExportedRecords>) -> anyhow::Result<Option<Exporter>> {
+        let settings = &self.config.otlp;
+        if settings.is_off() {
+            return Ok(None);
+        }
+        let metrics = self.ctx.metrics.clone();
+        let (exporter, tracer) = Exporter::new(settings.clone(), metrics, log, rand::random())
+            .context("telemetry.otlp: cannot set up TLS")?;
+        self.ctx.tracer = tracer;
+        Ok(Some(exporter))
     }
 
     /// The certificates of the two listeners, which are watched from now on.

@@ -12,6 +12,7 @@ use super::{Addresses, Hub, HubFailure, Listeners, Runtimes, ServingHub};
 use crate::config::Config;
 use crate::program::exit::Exit;
 use crate::program::output::report;
+use crate::runtime::log_export::ExportedRecords;
 use crate::runtime::open_files;
 use crate::runtime::service;
 use crate::runtime::shutdown::{SignalRequest, Signals};
@@ -32,15 +33,16 @@ pub(crate) enum OnHangup {
     Stop,
 }
 
-/// Builds and starts a hub, and calls `with` with it, the signals, and the grace period of the
-/// shutdown.
+/// Builds and starts a hub, which exports this copy of the log, and calls `with` with it, the
+/// signals, and the grace period of the shutdown.
 pub(crate) fn run(
     mut config: Config,
     listeners: Listeners,
+    log: Option<ExportedRecords>,
     with: impl AsyncFnOnce(ServingHub, Signals, Duration) -> anyhow::Result<Exit>,
 ) -> Exit {
     limit_connections(&mut config);
-    start_and_run(config, listeners, with).unwrap_or_else(|error| {
+    start_and_run(config, listeners, log, with).unwrap_or_else(|error| {
         report(&*error);
         Exit::Failure
     })
@@ -65,6 +67,7 @@ fn limit_connections(config: &mut Config) {
 fn start_and_run(
     config: Config,
     listeners: Listeners,
+    log: Option<ExportedRecords>,
     with: impl AsyncFnOnce(ServingHub, Signals, Duration) -> anyhow::Result<Exit>,
 ) -> anyhow::Result<Exit> {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -81,8 +84,9 @@ fn start_and_run(
     let exit = work.block_on(async {
         // First, so that a hangup during the start does not end the process.
         let mut signals = Signals::listen()?;
-        let starting =
-            async { Ok(Hub::build(Arc::new(config), listeners, runtimes).await?.start().await?) };
+        let starting = async {
+            Ok(Hub::build(Arc::new(config), listeners, runtimes, log).await?.start().await?)
+        };
         let hub: ServingHub = tokio::select! {
             started = starting => started.map_err(|error: anyhow::Error| error)?,
             signal = signals.stop() => {

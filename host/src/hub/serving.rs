@@ -14,6 +14,7 @@ use super::watchdog;
 use crate::context::HubContext;
 use crate::egress::{DirectWebhook, Inbox};
 use crate::invoker::InvokerHandle;
+use crate::observe::otlp::ExportStop;
 use crate::runtime::clock::SystemClock;
 use crate::runtime::service;
 use crate::runtime::shutdown::Drain;
@@ -50,6 +51,9 @@ pub struct ServingHub {
     rollups: RollupWorker,
     drain: Drain,
     tasks: Tasks,
+    /// The export, which ends last.
+    exports: Tasks,
+    export_stop: Option<ExportStop>,
 }
 
 /// The reason why a hub stops by itself.
@@ -68,11 +72,21 @@ impl Hub {
     pub async fn start(self) -> std::io::Result<ServingHub> {
         let addresses = self.listeners.addresses()?;
         let Runtimes { ingress, work, .. } = &self.runtimes;
-        let HubContext { store, drain, tasks, .. } = self.ctx;
+        let HubContext { store, clock, drain, tasks, notices, shapes, .. } = self.ctx;
         let reload = self.reload.trigger();
+        let exports = Tasks::new();
+        let export_stop = self.exporter.map(|exporter| {
+            let stop = exporter.stop_handle();
+            exports.spawn_on("export", OnFailure::Log, work, exporter.run(self.admin.scrape()));
+            stop
+        });
         tasks.spawn_on("egress", OnFailure::Stop, work, self.egress.run());
         tasks.spawn_on("invoker", OnFailure::Stop, work, self.invoker.run());
         tasks.spawn_on("admin", OnFailure::Stop, work, self.admin.run(self.listeners.admin));
+        if self.watch_shapes {
+            let watching = shapes.watch(notices, clock, drain.clone());
+            tasks.spawn_on("shapes", OnFailure::Log, work, watching);
+        }
         tasks.spawn_on("alerts", OnFailure::Log, work, self.alerts.run());
         tasks.spawn_on("missing", OnFailure::Log, work, self.missing.run());
         tasks.spawn_on("retention", OnFailure::Log, work, self.retention.run());
@@ -114,6 +128,8 @@ impl Hub {
             fallback: self.fallback,
             rollups: self.rollups,
             reload,
+            exports,
+            export_stop,
         })
     }
 }
@@ -162,6 +178,10 @@ impl ServingHub {
                 self.drain.stop_waiting();
                 self.tasks.finished().await;
             }
+        }
+        if let Some(export) = self.export_stop {
+            export.stop();
+            self.exports.finished().await;
         }
         self.rollups.save().await;
         if let Err(error) = self.store.close().await {

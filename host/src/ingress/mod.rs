@@ -296,6 +296,8 @@ fn pipeline(config: &Config, ctx: HubContext, deps: Deps) -> Pipeline {
         store: ctx.store,
         clock: ctx.clock,
         metrics: ctx.metrics,
+        tracer: ctx.tracer,
+        shapes: ctx.shapes,
         tasks: ctx.tasks,
     }
 }

@@ -4,17 +4,18 @@
 //! of every Prometheus client. [`ALL`] lists them; a test compares it with the table in
 //! `docs/operating.md`.
 
-use std::fmt;
 use std::time::Duration;
 
 use weir_core::time::Timestamp;
 use weir_store::health::StoreHealth;
 use weir_store::query::CountRow;
 
-use super::metrics::{Metrics, SourceMetrics, TargetMetrics};
+use super::families::Families;
+use super::metrics::{Metrics, Signal, SourceMetrics, TargetMetrics};
 use super::process::Process;
 use super::series::Counter;
-use super::text::{Format, Out};
+use super::source_work::SourceState;
+use super::text::{self, Format};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
@@ -96,6 +97,12 @@ metrics! {
         responder, by the origin of their answer";
     QUARANTINED = Counter "weir_quarantined_total" ["source", "result"] "Requests with an \
         invalid signature, kept in the quarantine or dropped because it was busy";
+    SOURCE_ATTEMPTS = Counter "weir_source_attempts_total" ["source", "result"] "Ended attempts \
+        at the events of a source: processed or failed";
+    SOURCE_TOOK = Histogram "weir_source_attempt_duration_seconds" ["source"] "Duration of \
+        attempts at the events of a source";
+    SOURCE_STATE = Gauge "weir_source_state" ["source", "state"] "1 for the current state of a \
+        source: ok, failing or silent; 0 for the others";
     RUNNING = Gauge "weir_attempts_running" [] "Running attempts of handlers and destinations";
     ATTEMPTS = Counter "weir_attempts_total" ["target", "outcome"] "Ended attempts";
     TOOK = Histogram "weir_attempt_duration_seconds" ["target"] "Duration of attempts";
@@ -120,6 +127,9 @@ metrics! {
     UNROUTED_NOW = Gauge "weir_unrouted_events" ["source"] "Unrouted events in the store";
     STORE_EVENTS = Counter "weir_store_events_total" ["source", "what"] "Events since the store \
         was created";
+    EXPORTED = Counter "weir_telemetry_records_total" ["signal", "result"] "Spans, log records and \
+        batches of metrics for the OTLP collector: exported, or dropped because it was slow or \
+        failed";
     CPU = Counter "process_cpu_seconds_total" [] "Processor time of the process, user and \
         system, in seconds";
     OPEN_FDS = Gauge "process_open_fds" [] "Open files of the process";
@@ -172,13 +182,14 @@ pub fn table() -> String {
 }
 
 pub(super) fn encode(metrics: &Metrics, scraped: &ScrapedState, format: Format) -> String {
-    let mut out = Out::new(format);
-    let collect = Exposition { metrics, scraped };
-    if collect.write(&mut out).is_err() {
-        // Writing to a string does not fail. If it did, an empty page is better than a part of one.
-        return String::new();
-    }
-    out.finish()
+    text::write(&collect(metrics, scraped).0, format)
+}
+
+/// All metrics of this moment.
+pub(super) fn collect(metrics: &Metrics, scraped: &ScrapedState) -> Families {
+    let mut families = Families::default();
+    Exposition { metrics, scraped }.collect(&mut families);
+    families
 }
 
 struct Exposition<'a> {
@@ -187,126 +198,152 @@ struct Exposition<'a> {
 }
 
 impl Exposition<'_> {
-    fn write(&self, out: &mut Out) -> fmt::Result {
-        self.hub(out)?;
-        self.of_sources(out)?;
-        self.of_targets(out)?;
-        self.of_store(out)?;
-        self.of_process(out)
+    fn collect(&self, out: &mut Families) {
+        self.hub(out);
+        self.of_sources(out);
+        self.work_of_sources(out);
+        self.of_targets(out);
+        self.of_store(out);
+        self.of_process(out);
     }
 
-    fn hub(&self, out: &mut Out) -> fmt::Result {
+    fn hub(&self, out: &mut Families) {
         let metrics = self.metrics;
-        out.family(BUILD, |m| m.number(&[env!("CARGO_PKG_VERSION")], 1_u64))?;
-        out.family(UP, |m| m.number(&[], metrics.uptime().as_secs()))?;
-        out.family(READY, |m| m.number(&[], self.scraped.ready))?;
-        out.family(PLUGINS_AWAY, |m| m.number(&[], self.scraped.plugins_away))?;
-        out.family(POISONED, |m| m.number(&[], self.scraped.poisoned))?;
+        out.family(BUILD, |m| m.number(&[env!("CARGO_PKG_VERSION")], 1_u64));
+        out.family(UP, |m| m.number(&[], metrics.uptime().as_secs()));
+        out.family(READY, |m| m.number(&[], self.scraped.ready));
+        out.family(PLUGINS_AWAY, |m| m.number(&[], self.scraped.plugins_away));
+        out.family(POISONED, |m| m.number(&[], self.scraped.poisoned));
         let condition = &self.scraped.condition;
-        out.family(FULL, |m| m.number(&[], condition.full_since.is_some()))?;
-        out.family(UNREADABLE, |m| m.number(&[], condition.unreadable))?;
+        out.family(FULL, |m| m.number(&[], condition.full_since.is_some()));
+        out.family(UNREADABLE, |m| m.number(&[], condition.unreadable));
         out.family(LOST, |m| {
-            condition.lost.iter().try_for_each(|lost| m.number(&[lost.what], lost.count()))
-        })?;
-        out.family(CONNECTIONS, |m| m.number(&[], metrics.connections().get()))?;
+            condition.lost.iter().for_each(|lost| m.number(&[lost.what], lost.count()))
+        });
+        out.family(CONNECTIONS, |m| m.number(&[], metrics.connections().get()));
         out.family(CERTIFICATE, |m| {
-            let mut certificates = self.scraped.certificates.iter();
-            certificates
-                .try_for_each(|(listener, at)| m.number(&[listener], at.as_millis() / 1_000))
-        })?;
-        out.family(BODIES, |m| m.number(&[], metrics.body_bytes().get()))?;
-        out.family(RUNNING, |m| m.number(&[], metrics.running().get()))?;
-        out.family(REFUSED, |m| m.by_code(None, metrics.refusals()))?;
-        out.family(RELOADS, |m| m.by_code(None, metrics.module_loads()))?;
+            let certificates = self.scraped.certificates.iter();
+            certificates.for_each(|(listener, at)| m.number(&[listener], at.as_millis() / 1_000))
+        });
+        out.family(BODIES, |m| m.number(&[], metrics.body_bytes().get()));
+        out.family(RUNNING, |m| m.number(&[], metrics.running().get()));
+        out.family(REFUSED, |m| m.by_code(None, metrics.refusals()));
+        out.family(RELOADS, |m| m.by_code(None, metrics.module_loads()));
         let (alerts, dropped) = metrics.alerts();
-        out.family(ALERTS, |m| m.by_code(None, alerts))?;
-        out.family(ALERTS_DROPPED, |m| m.number(&[], dropped.get()))?;
-        out.family(CONFIG_RELOADS, |m| m.by_code(None, metrics.config_reloads()))
+        out.family(ALERTS, |m| m.by_code(None, alerts));
+        out.family(ALERTS_DROPPED, |m| m.number(&[], dropped.get()));
+        out.family(CONFIG_RELOADS, |m| m.by_code(None, metrics.config_reloads()));
+        out.family(EXPORTED, |m| {
+            for signal in Signal::ALL {
+                let counts = metrics.exported(*signal);
+                m.number(&[signal.as_str(), "exported"], counts.exported.get());
+                m.number(&[signal.as_str(), "dropped"], counts.dropped.get());
+            }
+        });
     }
 
-    fn of_sources(&self, out: &mut Out) -> fmt::Result {
+    fn of_sources(&self, out: &mut Families) {
         let sources = self.metrics.sources();
         out.family(REQUESTS, |m| {
-            sources.iter().try_for_each(|(name, s)| m.by_code(Some(name), &s.answers))
-        })?;
+            sources.iter().for_each(|(name, s)| m.by_code(Some(name), &s.answers))
+        });
         out.family(ACK, |m| {
-            sources.iter().try_for_each(|(name, s)| {
-                m.durations(&[name, "taken"], &s.taken)?;
+            sources.iter().for_each(|(name, s)| {
+                m.durations(&[name, "taken"], &s.taken);
                 m.durations(&[name, "refused"], &s.refused)
             })
-        })?;
+        });
         let mut counters = |metric, of: fn(&SourceMetrics) -> &Counter| {
             out.family(metric, |m| {
-                sources.iter().try_for_each(|(name, s)| m.number(&[name], of(s).get()))
+                sources.iter().for_each(|(name, s)| m.number(&[name], of(s).get()))
             })
         };
-        counters(STORED, |s| &s.stored)?;
-        counters(DUPLICATE, |s| &s.duplicate)?;
-        counters(ID_REUSED, |s| &s.id_reused)?;
-        counters(UNROUTED, |s| &s.unrouted)?;
+        counters(STORED, |s| &s.stored);
+        counters(DUPLICATE, |s| &s.duplicate);
+        counters(ID_REUSED, |s| &s.id_reused);
+        counters(UNROUTED, |s| &s.unrouted);
         out.family(REPLIES, |m| {
-            sources.iter().try_for_each(|(name, s)| m.by_code(Some(name), &s.replies))
-        })?;
+            sources.iter().for_each(|(name, s)| m.by_code(Some(name), &s.replies))
+        });
         out.family(QUARANTINED, |m| {
-            sources.iter().try_for_each(|(name, s)| m.by_code(Some(name), &s.quarantined))
-        })
+            sources.iter().for_each(|(name, s)| m.by_code(Some(name), &s.quarantined))
+        });
     }
 
-    fn of_targets(&self, out: &mut Out) -> fmt::Result {
+    fn work_of_sources(&self, out: &mut Families) {
+        let sources = self.metrics.sources();
+        out.family(SOURCE_ATTEMPTS, |m| {
+            for (name, source) in &sources {
+                m.number(&[name, "processed"], source.work.processed.get());
+                m.number(&[name, "failed"], source.work.failed.get());
+            }
+        });
+        out.family(SOURCE_TOOK, |m| {
+            sources.iter().for_each(|(name, s)| m.durations(&[name], &s.work.took));
+        });
+        out.family(SOURCE_STATE, |m| {
+            for (name, source) in &sources {
+                let now = source.work.state();
+                SourceState::ALL
+                    .iter()
+                    .for_each(|state| m.number(&[name, state.as_str()], now == *state));
+            }
+        });
+    }
+
+    fn of_targets(&self, out: &mut Families) {
         let targets = self.metrics.targets();
         out.family(ATTEMPTS, |m| {
-            targets.iter().try_for_each(|(name, t)| m.by_code(Some(name), &t.attempts))
-        })?;
-        out.family(TOOK, |m| {
-            targets.iter().try_for_each(|(name, t)| m.durations(&[name], &t.took))
-        })?;
+            targets.iter().for_each(|(name, t)| m.by_code(Some(name), &t.attempts))
+        });
+        out.family(TOOK, |m| targets.iter().for_each(|(name, t)| m.durations(&[name], &t.took)));
         let mut counters = |metric, of: fn(&TargetMetrics) -> &Counter| {
             out.family(metric, |m| {
-                targets.iter().try_for_each(|(name, t)| m.number(&[name], of(t).get()))
+                targets.iter().for_each(|(name, t)| m.number(&[name], of(t).get()))
             })
         };
-        counters(RETRIES, |t| &t.retries)?;
-        counters(DEAD, |t| &t.dead_letters)?;
-        counters(CONFLICTS, |t| &t.state_conflicts)?;
-        counters(SUPERSEDED, |t| &t.superseded)?;
-        counters(FAILING, |t| &t.opened)?;
+        counters(RETRIES, |t| &t.retries);
+        counters(DEAD, |t| &t.dead_letters);
+        counters(CONFLICTS, |t| &t.state_conflicts);
+        counters(SUPERSEDED, |t| &t.superseded);
+        counters(FAILING, |t| &t.opened);
         out.family(STATE, |m| {
-            self.scraped.states.iter().try_for_each(|(target, now)| {
-                STATES.iter().try_for_each(|state| m.number(&[target, state], now == state))
+            self.scraped.states.iter().for_each(|(target, now)| {
+                STATES.iter().for_each(|state| m.number(&[target, state], now == state))
             })
-        })
+        });
     }
 
-    fn of_store(&self, out: &mut Out) -> fmt::Result {
+    fn of_store(&self, out: &mut Families) {
         let ScrapedState { deliveries, events, unrouted, oldest, .. } = self.scraped;
         out.family(DELIVERIES, |m| {
-            deliveries.iter().try_for_each(|row| m.number(&[&row.of, row.what], row.count))
-        })?;
+            deliveries.iter().for_each(|row| m.number(&[&row.of, row.what], row.count))
+        });
         out.family(OLDEST, |m| {
-            oldest.iter().try_for_each(|(target, age)| m.number(&[target], age.as_secs_f64()))
-        })?;
+            oldest.iter().for_each(|(target, age)| m.number(&[target], age.as_secs_f64()))
+        });
         out.family(UNROUTED_NOW, |m| {
-            unrouted.iter().try_for_each(|row| m.number(&[&row.of], row.count))
-        })?;
+            unrouted.iter().for_each(|row| m.number(&[&row.of], row.count))
+        });
         out.family(STORE_EVENTS, |m| {
-            events.iter().try_for_each(|row| m.number(&[&row.of, row.what], row.count))
-        })
+            events.iter().for_each(|row| m.number(&[&row.of, row.what], row.count))
+        });
     }
 
-    fn of_process(&self, out: &mut Out) -> fmt::Result {
-        let Some(process) = &self.scraped.process else { return Ok(()) };
-        out.family(CPU, |m| m.number(&[], process.cpu_seconds))?;
+    fn of_process(&self, out: &mut Families) {
+        let Some(process) = &self.scraped.process else { return };
+        out.family(CPU, |m| m.number(&[], process.cpu_seconds));
         // If the process has no limit, the value is the largest number, as in other clients.
         let mut whole = |metric, number: Option<u64>| {
             out.family(metric, |m| m.number(&[], number.unwrap_or(u64::MAX)))
         };
-        whole(OPEN_FDS, Some(process.open_fds))?;
-        whole(MAX_FDS, process.max_fds)?;
-        whole(VIRTUAL, Some(process.virtual_memory_bytes))?;
-        whole(VIRTUAL_MAX, process.virtual_memory_max_bytes)?;
-        whole(RESIDENT, Some(process.resident_memory_bytes))?;
-        whole(THREADS, Some(process.threads))?;
-        out.family(STARTED, |m| m.number(&[], process.start_time_seconds))
+        whole(OPEN_FDS, Some(process.open_fds));
+        whole(MAX_FDS, process.max_fds);
+        whole(VIRTUAL, Some(process.virtual_memory_bytes));
+        whole(VIRTUAL_MAX, process.virtual_memory_max_bytes);
+        whole(RESIDENT, Some(process.resident_memory_bytes));
+        whole(THREADS, Some(process.threads));
+        out.family(STARTED, |m| m.number(&[], process.start_time_seconds));
     }
 }
 
@@ -316,6 +353,7 @@ mod tests {
 
     use weir_core::delivery::Outcome;
     use weir_core::name::{SourceName, Target};
+    use weir_core::trace::TraceId;
 
     use super::super::metrics::ModuleLoad;
     use super::super::strict_parser;
@@ -326,9 +364,12 @@ mod tests {
         let github = metrics.source(&SourceName::configured("github").unwrap());
         github.answered("accepted", Duration::from_millis(3));
         github.answered("signature_mismatch", Duration::from_micros(90));
+        let trace = TraceId::new([7; 16]).unwrap();
+        github.example(Duration::from_millis(3), trace);
         github.stored();
         let orders = metrics.target(&"handler:orders".parse::<Target>().unwrap());
         orders.attempt(Outcome::Crashed, Duration::from_secs(70));
+        orders.example(Duration::from_secs(70), trace);
         orders.dead_letter();
         let ops = metrics.target(&"destination:ops".parse::<Target>().unwrap());
         ops.opened();
@@ -391,6 +432,7 @@ mod tests {
     fn both_formats_pass_a_strict_parser() {
         let plain = strict_parser::read(&busy(Format::Prometheus), false).unwrap();
         let open = strict_parser::read(&busy(Format::OpenMetrics), true).unwrap();
+        assert_eq!((plain.examples, open.examples), (0, 2));
         let process = |name: &str| name.starts_with("process_") || name == "weir_uptime_seconds";
         let steady = |page: strict_parser::Page| {
             page.series.into_iter().filter(|((name, _), _)| !process(name)).collect::<Vec<_>>()

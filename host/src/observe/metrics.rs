@@ -6,17 +6,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 use weir_core::delivery::Outcome;
 use weir_core::name::{SourceName, Target};
+use weir_core::trace::TraceId;
 use weir_core::word_enum;
 
 use super::exposition::{self, ScrapedState};
 use super::likely_cause::FIRST_REFUSALS;
 use super::series::{Counter, CounterByCode, DurationHistogram, Gauge, OTHER};
+use super::source_work::SourceWork;
 use super::text::Format;
+use crate::runtime::clock;
 
 word_enum! {
     /// The result of a load of a module.
@@ -45,6 +48,23 @@ word_enum! {
     }
 }
 
+word_enum! {
+    /// A kind of data that is exported over OTLP.
+    Signal {
+        Traces = "traces",
+        Metrics = "metrics",
+        Logs = "logs",
+    }
+}
+
+/// The numbers of exported and dropped records of one signal.
+#[derive(Debug, Default)]
+pub struct ExportCounts {
+    pub exported: Counter,
+    /// Shared with the queue that drops them.
+    pub dropped: Arc<Counter>,
+}
+
 /// The codes of accepted requests. Every other code is a refusal.
 pub const ACCEPTED_CODES: [&str; 3] = ["accepted", "duplicate", "handshake"];
 
@@ -58,6 +78,7 @@ pub struct Metrics(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     started: Instant,
+    started_at: SystemTime,
     sources: RwLock<BTreeMap<Box<str>, Arc<SourceMetrics>>>,
     targets: RwLock<BTreeMap<Box<str>, Arc<TargetMetrics>>>,
     refused: CounterByCode,
@@ -65,6 +86,7 @@ struct Inner {
     alerts: CounterByCode,
     alerts_dropped: Counter,
     config_reloads: CounterByCode,
+    exported: [ExportCounts; 3],
     connections: Gauge,
     body_bytes: Gauge,
     running: Gauge,
@@ -81,6 +103,7 @@ impl Metrics {
     pub fn new() -> Self {
         Self(Arc::new(Inner {
             started: Instant::now(),
+            started_at: clock::precise(),
             sources: RwLock::default(),
             targets: RwLock::default(),
             refused: CounterByCode::default(),
@@ -88,6 +111,7 @@ impl Metrics {
             alerts: CounterByCode::default(),
             alerts_dropped: Counter::default(),
             config_reloads: CounterByCode::default(),
+            exported: Default::default(),
             connections: Gauge::default(),
             body_bytes: Gauge::default(),
             running: Gauge::default(),
@@ -98,6 +122,12 @@ impl Metrics {
     #[must_use]
     pub fn source(&self, name: &SourceName) -> Arc<SourceMetrics> {
         handle(&self.0.sources, name.as_str(), |_| SourceMetrics::new())
+    }
+
+    /// The handle of a source that has one already.
+    #[must_use]
+    pub fn known_source(&self, name: &SourceName) -> Option<Arc<SourceMetrics>> {
+        self.0.sources.read().get(name.as_str()).cloned()
     }
 
     /// The handle of a target. Get it once and keep it.
@@ -159,6 +189,11 @@ impl Metrics {
         &self.0.running
     }
 
+    /// The time from which everything is counted.
+    pub(super) fn started_at(&self) -> SystemTime {
+        self.0.started_at
+    }
+
     /// The time since the start of the process.
     #[must_use]
     pub fn uptime(&self) -> Duration {
@@ -197,6 +232,17 @@ impl Metrics {
     #[must_use]
     pub fn config_reloads(&self) -> &CounterByCode {
         &self.0.config_reloads
+    }
+
+    /// Exported and dropped records of a signal.
+    #[must_use]
+    pub fn exported(&self, signal: Signal) -> &ExportCounts {
+        let [traces, metrics, logs] = &self.0.exported;
+        match signal {
+            Signal::Traces => traces,
+            Signal::Metrics => metrics,
+            Signal::Logs => logs,
+        }
     }
 
     /// Loads of modules by result.
@@ -249,6 +295,8 @@ pub struct SourceMetrics {
     pub(crate) unrouted: Counter,
     pub(super) quarantined: CounterByCode,
     pub(super) replies: CounterByCode,
+    /// The attempts at its events.
+    pub work: SourceWork,
     /// Milliseconds from the creation to the last accepted request, plus one; 0 if there was none.
     last_taken: AtomicU64,
     /// Requests with an invalid signature before the first valid one.
@@ -270,6 +318,7 @@ impl SourceMetrics {
             unrouted: Counter::default(),
             quarantined: CounterByCode::default(),
             replies: CounterByCode::default(),
+            work: SourceWork::default(),
             last_taken: AtomicU64::new(0),
             unverified: AtomicU32::new(0),
             seen: Mutex::default(),
@@ -315,6 +364,11 @@ impl SourceMetrics {
         } else {
             self.refused.observe(took);
         }
+    }
+
+    /// Keeps the trace of an accepted request as an example of its duration.
+    pub fn example(&self, took: Duration, trace: TraceId) {
+        self.taken.example(took, trace);
     }
 
     /// Counts a stored event.
@@ -419,6 +473,11 @@ impl TargetMetrics {
     pub fn attempt(&self, outcome: Outcome, took: Duration) {
         self.attempts.inc(outcome.as_str());
         self.took.observe(took);
+    }
+
+    /// Keeps the trace of an attempt as an example of its duration.
+    pub fn example(&self, took: Duration, trace: TraceId) {
+        self.took.example(took, trace);
     }
 
     /// Counts that an attempt, counted by [`Self::attempt`] already, was on an alert.

@@ -4,13 +4,18 @@
 //! address or a URL. Not here: decisions about events.
 
 pub mod exposition;
+mod families;
 pub mod health;
 pub(crate) mod likely_cause;
 pub mod metrics;
 pub mod notice;
+pub mod otlp;
 pub mod percentiles;
 pub mod process;
 pub mod series;
+pub mod shapes;
+pub mod source_work;
 #[cfg(test)]
 mod strict_parser;
 pub mod text;
+pub mod tracer;

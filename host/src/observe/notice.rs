@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use weir_core::alert::OutcomeCounts;
 use weir_core::delivery::Outcome;
+use weir_core::event::EventType;
 use weir_core::id::{DeliveryId, EventId};
 use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
 use weir_core::time::Timestamp;
@@ -19,6 +20,8 @@ use weir_store::Claim;
 use weir_store::health::LostRows;
 use weir_store::hold::Hold;
 
+use super::shapes::ShapeChange;
+use super::source_work::SourceError;
 use crate::config::ConfigProblem;
 
 /// Different waiting notices; further ones are only counted.
@@ -70,6 +73,16 @@ pub enum Notice {
         causes: Option<String>,
         window: Duration,
     },
+    /// Too many attempts at the events of a source failed.
+    SourceFailing {
+        source: SourceName,
+        attempts: OutcomeCounts,
+        /// The last failure.
+        error: Option<SourceError>,
+        window: Duration,
+    },
+    /// The events of a source have other fields than before.
+    SourceShapeChanged { source: SourceName, kind: EventType, changes: Vec<ShapeChange> },
     /// A source has accepted no request for longer than it should.
     SourceSilent { source: SourceName, silence: Duration },
     /// A listener's certificate expires soon, or has expired.
@@ -146,6 +159,8 @@ impl Notice {
             Self::HandlerReleased { .. } => "handler.released",
             Self::SourceUnrouted { .. } => "source.unrouted",
             Self::SourceRefusing { .. } => "source.refusing",
+            Self::SourceFailing { .. } => "source.failing",
+            Self::SourceShapeChanged { .. } => "source.shape_changed",
             Self::SourceSilent { .. } => "source.silent",
             Self::CertificateExpiring { .. } => "certificate.expiring",
             Self::HoldOld { .. } => "hold.old",
@@ -174,6 +189,8 @@ impl Notice {
             Self::ProviderLoadFailed { provider, .. } => format!("provider:{provider}"),
             Self::SourceUnrouted { source }
             | Self::SourceRefusing { source, .. }
+            | Self::SourceFailing { source, .. }
+            | Self::SourceShapeChanged { source, .. }
             | Self::SourceSilent { source, .. } => format!("source:{source}"),
             Self::CertificateExpiring { listener, .. } => format!("certificate:{listener}"),
             Self::HoldOld { hold, .. } => hold.hold.scope.to_string(),
@@ -210,6 +227,16 @@ impl Notice {
             Self::SourceSilent { silence, .. } => {
                 json!({ "silent_seconds": seconds(silence) })
             }
+            Self::SourceFailing { attempts, error, window, .. } => json!({
+                "failed": attempts.bad, "attempts": attempts.total(), "seconds": seconds(window),
+                "target": error.as_ref().map(|error| &error.target),
+                "outcome": error.as_ref().map(|error| error.outcome),
+                "reason": error.as_ref().and_then(|error| error.reason.as_deref()),
+            }),
+            Self::SourceShapeChanged { kind, changes, .. } => json!({
+                "event_type": kind,
+                "changes": changes.iter().map(shape_change).collect::<Value>(),
+            }),
             Self::SourceRefusing { requests, code, causes, window, .. } => json!({
                 "refused": requests.bad, "requests": requests.total(), "code": code, "causes": causes,
                 "seconds": seconds(window),
@@ -242,6 +269,11 @@ impl Notice {
     fn is_about_an_alert(&self) -> bool {
         matches!(self, Self::DeadLetter { source, .. } if *source == SourceName::hub())
     }
+}
+
+fn shape_change(changed: &ShapeChange) -> Value {
+    let ShapeChange { field, change, before, now, .. } = changed;
+    json!({ "field": field, "change": change, "before": before, "now": now })
 }
 
 /// The reason, cut to [`REASON_BYTES_MAX`].

@@ -4,7 +4,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use weir_core::trace::TraceId;
+
+use crate::runtime::clock;
 
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -81,6 +86,16 @@ pub struct DurationHistogram {
     /// One per bucket, and one for longer durations.
     buckets: [AtomicU64; BUCKETS_US.len() + 1],
     sum_us: AtomicU64,
+    /// The newest example of each bucket, once there is one.
+    examples: OnceLock<Box<[Mutex<Option<Example>>; BUCKETS_US.len() + 1]>>,
+}
+
+/// A duration with the trace that it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Example {
+    pub trace: TraceId,
+    pub seconds: f64,
+    pub at: SystemTime,
 }
 
 impl DurationHistogram {
@@ -94,6 +109,29 @@ impl DurationHistogram {
     #[must_use]
     pub fn counts(&self) -> Vec<u64> {
         self.buckets.iter().map(|n| n.load(Relaxed)).collect()
+    }
+
+    /// Keeps the trace of a duration as the example of its bucket. Does nothing if another thread
+    /// is there.
+    pub fn example(&self, took: Duration, trace: TraceId) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let examples = self.examples.get_or_init(Box::default);
+        if let Some(mut newest) = examples[BUCKETS_US.partition_point(|end| *end < us)].try_lock() {
+            *newest = Some(Example { trace, seconds: seconds(us), at: clock::precise() });
+        }
+    }
+
+    /// The newest example of a bucket.
+    #[must_use]
+    pub fn example_of(&self, bucket: usize) -> Option<Example> {
+        *self.examples.get()?.get(bucket)?.lock()
+    }
+
+    /// The mean; none without durations.
+    #[must_use]
+    pub fn mean(&self) -> Option<Duration> {
+        let count: u64 = self.buckets.iter().map(|n| n.load(Relaxed)).sum();
+        Some(Duration::from_micros(self.sum_us.load(Relaxed).checked_div(count)?))
     }
 
     /// The sum in seconds, and per bucket its upper bound in seconds and its count; the last has no

@@ -11,6 +11,8 @@ pub(crate) struct Page {
     families: BTreeMap<String, Family>,
     /// Numbers by name and labels.
     pub(crate) series: BTreeMap<Key, f64>,
+    /// The number of examples.
+    pub(crate) examples: usize,
 }
 
 #[derive(Debug, Default)]
@@ -105,6 +107,10 @@ impl Page {
             None => (Vec::new(), rest),
         };
         let number = rest.strip_prefix(' ').ok_or("no blank before the number")?;
+        let (number, example) = match number.split_once(" # ") {
+            Some((number, example)) if open_metrics => (number, Some(example)),
+            _ => (number, None),
+        };
         let value: f64 = match number {
             "+Inf" => f64::INFINITY,
             _ => number.parse().map_err(|_| "not a number")?,
@@ -127,6 +133,13 @@ impl Page {
         }
         if (ending == "_bucket") != labels.iter().any(|(name, _)| name == "le") {
             return Err("`le` belongs to buckets, and each has one".into());
+        }
+        if let Some(example) = example {
+            if ending != "_bucket" {
+                return Err("an example of something other than a bucket".into());
+            }
+            exemplar(example, &labels)?;
+            self.examples += 1;
         }
         let mut key = labels;
         key.sort();
@@ -190,6 +203,24 @@ impl Page {
         }
         Ok(())
     }
+}
+
+/// Checks the example of a bucket: its labels, a value in the bucket, and a time.
+fn exemplar(text: &str, bucket: &Labels) -> Result<(), String> {
+    let (labels, rest) = labels(text.strip_prefix('{').ok_or("an example without labels")?)?;
+    let characters: usize = labels.iter().map(|(n, v)| n.chars().count() + v.chars().count()).sum();
+    if characters > 128 {
+        return Err("an example with more than 128 characters".into());
+    }
+    let rest = rest.strip_prefix(' ').ok_or("no blank before the value of an example")?;
+    let (value, time) = rest.split_once(' ').ok_or("an example without a time")?;
+    let number = |text: &str| text.parse::<f64>().map_err(|_| format!("{text} is not a number"));
+    let end = bucket.iter().find(|(name, _)| name == "le").map_or("", |(_, end)| end);
+    let end = if end == "+Inf" { f64::INFINITY } else { number(end)? };
+    if number(value)? > end || number(time)? <= 0.0 {
+        return Err("an example outside of its bucket, or of no time".into());
+    }
+    Ok(())
 }
 
 fn is_name(text: &str, colons: bool) -> bool {
@@ -269,6 +300,8 @@ mod tests {
             (format!("{}a{{b=\"\"\"}} 1\n", family("a", "gauge")), false),
             (format!("{}a{{b=\"\\t\"}} 1\n", family("a", "gauge")), false),
             (format!("{}a_bucket{{le=\"1.0\"}} 1\n", family("a", "histogram")), false),
+            (format!("{}a 1 # {{t=\"1\"}} 1 1.0\n# EOF\n", family("a", "gauge")), true),
+            (format!("{}a 1 # {{t=\"1\"}} 1 1.0\n", family("a", "gauge")), false),
             ("a 1\n".to_owned(), false),
             ("# TYPE a gauge\na 1\n".to_owned(), false),
         ] {

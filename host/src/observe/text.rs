@@ -1,12 +1,14 @@
 //! The two text formats of a scrape: Prometheus 0.0.4 and OpenMetrics 1.0.0.
 //!
-//! They differ in the family name of a counter, in units, in escapes and in the end mark. Not here:
-//! the list of metrics.
+//! They differ in the family name of a counter, in units, in escapes, in examples and in the end
+//! mark. Not here: the list of metrics.
 
 use std::fmt::{self, Write as _};
+use std::time::SystemTime;
 
 use super::exposition::{MetricInfo, MetricKind};
-use super::series::{CounterByCode, DurationHistogram};
+use super::families::{MetricFamily, MetricPoint, Number, PointValue};
+use super::series::Example;
 
 /// A text format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,60 +123,28 @@ fn quality(text: &str) -> Option<u16> {
     (0..=1_000_u16).find(|thousandths| f32::from(*thousandths) / 1_000.0 >= weight - 0.000_1)
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Number {
-    Whole(u64),
-    Float(f64),
-}
-
-impl From<u64> for Number {
-    fn from(number: u64) -> Self {
-        Self::Whole(number)
+/// The text of a scrape.
+pub(super) fn write(families: &[MetricFamily], format: Format) -> String {
+    let mut out = Out { format, text: String::new() };
+    if families.iter().try_for_each(|family| out.family(family)).is_err() {
+        // Writing to a string does not fail. If it did, an empty page is better than a part of one.
+        return String::new();
     }
-}
-
-impl From<bool> for Number {
-    fn from(holds: bool) -> Self {
-        Self::Whole(holds.into())
+    if format == Format::OpenMetrics {
+        out.text.push_str("# EOF\n");
     }
+    out.text
 }
 
-impl From<f64> for Number {
-    fn from(number: f64) -> Self {
-        Self::Float(number)
-    }
-}
-
-impl fmt::Display for Number {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Whole(number) => write!(f, "{number}"),
-            Self::Float(number) if number.is_infinite() && *number > 0.0 => f.write_str("+Inf"),
-            // With a decimal point, as OpenMetrics requires for bucket bounds.
-            Self::Float(number) => write!(f, "{number:?}"),
-        }
-    }
-}
-
-/// The text of a scrape while it is written.
-#[derive(Debug)]
-pub(super) struct Out {
+struct Out {
     format: Format,
     text: String,
 }
 
 impl Out {
-    pub(super) fn new(format: Format) -> Self {
-        Self { format, text: String::new() }
-    }
-
-    /// Writes a family with the series that `series` writes.
-    pub(super) fn family(
-        &mut self,
-        metric: MetricInfo,
-        series: impl FnOnce(&mut Series<'_>) -> fmt::Result,
-    ) -> fmt::Result {
-        let family = match self.format {
+    fn family(&mut self, family: &MetricFamily) -> fmt::Result {
+        let metric = &family.metric;
+        let name = match self.format {
             Format::OpenMetrics => metric.family(),
             Format::Prometheus => metric.name,
         };
@@ -184,69 +154,43 @@ impl Out {
             MetricKind::Histogram => "histogram",
         };
         let help = escaped(metric.help, self.format == Format::OpenMetrics);
-        writeln!(self.text, "# HELP {family} {help}")?;
-        writeln!(self.text, "# TYPE {family} {kind}")?;
+        writeln!(self.text, "# HELP {name} {help}")?;
+        writeln!(self.text, "# TYPE {name} {kind}")?;
         if let (Format::OpenMetrics, Some(unit)) = (self.format, metric.unit()) {
-            writeln!(self.text, "# UNIT {family} {unit}")?;
+            writeln!(self.text, "# UNIT {name} {unit}")?;
         }
-        series(&mut Series { metric, text: &mut self.text })
+        family.series.iter().try_for_each(|point| self.point(metric, point))
     }
 
-    pub(super) fn finish(mut self) -> String {
-        if self.format == Format::OpenMetrics {
-            self.text.push_str("# EOF\n");
+    fn point(&mut self, metric: &MetricInfo, point: &MetricPoint) -> fmt::Result {
+        let labels = &point.labels;
+        match &point.value {
+            PointValue::Number(number) => self.line((metric, ""), labels, None, *number, None),
+            PointValue::Durations { sum, buckets } => {
+                let mut count = 0;
+                for (end, fell_into_it, example) in buckets {
+                    count += fell_into_it;
+                    let name = (metric, "_bucket");
+                    self.line(name, labels, Some(*end), count.into(), example.as_ref())?;
+                }
+                self.line((metric, "_count"), labels, None, count.into(), None)?;
+                self.line((metric, "_sum"), labels, None, (*sum).into(), None)
+            }
         }
-        self.text
-    }
-}
-
-/// Writes the series of one family.
-#[derive(Debug)]
-pub(super) struct Series<'a> {
-    metric: MetricInfo,
-    text: &'a mut String,
-}
-
-impl Series<'_> {
-    /// Writes a number with a value for each label of the family.
-    pub(super) fn number(&mut self, values: &[&str], number: impl Into<Number>) -> fmt::Result {
-        self.line("", values, None, number.into())
-    }
-
-    pub(super) fn by_code(&mut self, of: Option<&str>, counts: &CounterByCode) -> fmt::Result {
-        counts.each().try_for_each(|(code, count)| match of {
-            Some(of) => self.number(&[of, code], count),
-            None => self.number(&[code], count),
-        })
-    }
-
-    pub(super) fn durations(
-        &mut self,
-        values: &[&str],
-        durations: &DurationHistogram,
-    ) -> fmt::Result {
-        let (sum, buckets) = durations.read();
-        let mut count = 0;
-        for (end, fell_into_it) in buckets {
-            count += fell_into_it;
-            self.line("_bucket", values, Some(end), count.into())?;
-        }
-        self.line("_count", values, None, count.into())?;
-        self.line("_sum", values, None, sum.into())
     }
 
     fn line(
         &mut self,
-        suffix: &str,
-        values: &[&str],
+        (metric, suffix): (&MetricInfo, &str),
+        values: &[Box<str>],
         bucket: Option<f64>,
         number: Number,
+        example: Option<&Example>,
     ) -> fmt::Result {
-        debug_assert_eq!(self.metric.labels.len(), values.len());
-        self.text.push_str(self.metric.name);
+        self.text.push_str(metric.name);
         self.text.push_str(suffix);
         let mut separator = '{';
-        for (label, value) in self.metric.labels.iter().zip(values) {
+        for (label, value) in metric.labels.iter().zip(values) {
             write!(self.text, "{separator}{label}=\"{}\"", escaped(value, true))?;
             separator = ',';
         }
@@ -257,7 +201,15 @@ impl Series<'_> {
         if separator == ',' {
             self.text.push('}');
         }
-        writeln!(self.text, " {number}")
+        write!(self.text, " {number}")?;
+        if let (Format::OpenMetrics, Some(Example { trace, seconds, at })) = (self.format, example)
+        {
+            let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let (whole, millis) = (at.as_secs(), at.subsec_millis());
+            write!(self.text, " # {{trace_id=\"{trace}\"}} {seconds:?} {whole}.{millis:03}")?;
+        }
+        self.text.push('\n');
+        Ok(())
     }
 }
 
@@ -332,14 +284,5 @@ mod tests {
     fn a_value_cannot_break_out_of_its_line() {
         assert_eq!(escaped("a\"b\\c\nd", true), "a\\\"b\\\\c\\nd");
         assert_eq!(escaped("a\"b\\c\nd", false), "a\"b\\\\c\\nd");
-    }
-
-    #[test]
-    fn numbers_are_valid_in_both_formats() {
-        let text = |number: Number| number.to_string();
-        assert_eq!(text(7_u64.into()), "7");
-        assert_eq!(text(0.0005.into()), "0.0005");
-        assert_eq!(text(60.0.into()), "60.0");
-        assert_eq!(text(f64::INFINITY.into()), "+Inf");
     }
 }

@@ -23,6 +23,12 @@ impl Clock for SystemClock {
     }
 }
 
+/// The time in the clock's own precision, for the spans of traces. It decides nothing.
+#[expect(clippy::disallowed_methods, reason = "the one module that reads the clock")]
+pub(crate) fn precise() -> SystemTime {
+    SystemTime::now()
+}
+
 /// The processor time of the calling thread.
 pub(crate) fn core_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);

@@ -2,6 +2,7 @@
 //! its limit, the limit on open files, and the service manager.
 
 pub mod clock;
+pub mod log_export;
 pub(crate) mod log_limit;
 pub mod open_files;
 pub mod pulse;

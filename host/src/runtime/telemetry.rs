@@ -6,12 +6,13 @@
 use std::io::{self, Write};
 
 use thiserror::Error;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{FilterExt as _, ParseError, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{EnvFilter, Registry};
 
+use super::log_export::{self, LogCopy};
 use crate::program::printable;
 
 /// The settings of the log.
@@ -37,7 +38,7 @@ pub enum TelemetryError {
 /// The target of the debug records about each event, run and send.
 pub(crate) const FLOW: &str = "weir::flow";
 
-/// A receiver of records and spans, such as the log. An exporter would be another.
+/// A receiver of records and spans: the log, and its copy.
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// The log of the process while it is alive. Keep it until the process ends.
@@ -45,14 +46,24 @@ type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 #[must_use = "the log belongs to the process until this is dropped"]
 pub struct Telemetry(());
 
-/// Starts the log of the process. In development it also has a line for each event, run and send.
-pub fn start(settings: &LogSettings, log_each_event: bool) -> Result<Telemetry, TelemetryError> {
-    tracing_subscriber::registry().with(layers(settings, log_each_event)?).try_init()?;
+/// Starts the log of the process, with a copy of it for an exporter. In development it also has a
+/// line for each event, run and send.
+pub fn start(
+    settings: &LogSettings,
+    log_each_event: bool,
+    copy: Option<LogCopy>,
+) -> Result<Telemetry, TelemetryError> {
+    tracing_subscriber::registry().with(layers(settings, log_each_event, copy)?).try_init()?;
     Ok(Telemetry(()))
 }
 
-fn layers(settings: &LogSettings, log_each_event: bool) -> Result<Vec<BoxedLayer>, TelemetryError> {
-    let filter = EnvFilter::try_new(filter(settings, log_each_event))?;
+fn layers(
+    settings: &LogSettings,
+    log_each_event: bool,
+    copy: Option<LogCopy>,
+) -> Result<Vec<BoxedLayer>, TelemetryError> {
+    let words = filter(settings, log_each_event);
+    let filter = EnvFilter::try_new(&words)?;
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_target(false)
@@ -63,7 +74,9 @@ fn layers(settings: &LogSettings, log_each_event: bool) -> Result<Vec<BoxedLayer
     } else {
         layer.with_filter(filter).boxed()
     };
-    Ok(vec![log])
+    let Some(copy) = copy else { return Ok(vec![log]) };
+    let copied = EnvFilter::try_new(&words)?.and(filter_fn(log_export::is_copied));
+    Ok(vec![log, copy.with_filter(copied).boxed()])
 }
 
 /// The filter to use. A filter that already names a target of the hub is not changed.

@@ -28,6 +28,7 @@ impl Launch {
         let mut command = Command::new(words.next().unwrap_or_default());
         // The environment of the person who runs the tests must not change the hub.
         command.env_remove("WEIR_ADMIN_TOKEN").env_remove("RUST_LOG").stdin(Stdio::null());
+        command.env_remove("OTEL_EXPORTER_OTLP_ENDPOINT");
         command.args(words).envs(self.env.iter().cloned());
         command
     }

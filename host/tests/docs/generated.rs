@@ -150,8 +150,16 @@ fn every_alert_is_listed() {
 
 /// Tables of weir.toml: a block that has one of them is a part of a configuration, and else of a
 /// sidecar.
-const TABLES: [&str; 7] =
-    ["sources", "destinations", "route", "handlers", "server", "plugins", "responders"];
+const TABLES: [&str; 8] = [
+    "sources",
+    "destinations",
+    "route",
+    "handlers",
+    "server",
+    "plugins",
+    "responders",
+    "telemetry",
+];
 
 /// The problems that `weir check` reports for a configuration, apart from missing secrets and
 /// files.

@@ -45,7 +45,9 @@ mod secrets;
 mod service;
 mod setups;
 mod signals;
+mod source_health;
 mod sources;
 #[path = "../../src/observe/strict_parser.rs"]
 mod strict_parser;
+mod telemetry;
 mod waits;

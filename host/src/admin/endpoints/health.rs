@@ -74,9 +74,7 @@ pub(super) async fn ready(service: Service) -> JsonResult<AliveAnswer> {
 pub(super) async fn metrics(service: Service, headers: HeaderMap) -> Response {
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = Format::wanted(accepted);
-    let states = service.target_states().await;
-    let scraped = service.health.scrape(states, service.clock.now()).await;
-    let text = service.metrics.encode_with(&scraped, format);
+    let text = service.metrics.encode_with(&service.scrape().await, format);
     // A cache in between must not give one format to a scraper that asked for the other.
     ([(CONTENT_TYPE, format.content_type()), (VARY, "accept")], text).into_response()
 }

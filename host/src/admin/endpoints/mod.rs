@@ -87,6 +87,7 @@ fn routes_with_document() -> OpenApiRouter<Arc<AdminService>> {
         .routes(routes!(quarantine::show))
         .routes(routes!(quarantine::release))
         .routes(routes!(sources::list))
+        .routes(routes!(sources::show))
         .routes(routes!(sources::send_sample))
         .routes(routes!(sources::open_window, sources::close_window))
         .routes(routes!(sources::forget_secret))

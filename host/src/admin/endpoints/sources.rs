@@ -17,7 +17,23 @@ use crate::api::{
     responses((status = 200, body = ListPage<SourceView>, description = "Every source"))
 )]
 pub(super) async fn list(service: Service, _: NoQuery) -> Json<ListPage<SourceView>> {
-    Json(service.sources())
+    Json(service.sources_with_health().await)
+}
+
+/// One source, with the fields of its events.
+#[utoipa::path(
+    get,
+    path = "/api/v1/sources/{name}",
+    tag = "sources",
+    params(("name" = schema::SourceNameText, Path, description = "The name of a source")),
+    responses((status = 200, body = SourceView, description = "The source"))
+)]
+pub(super) async fn show(
+    service: Service,
+    PathText(source): PathText,
+    _: NoQuery,
+) -> JsonResult<SourceView> {
+    Ok(Json(service.source(&source).await?))
 }
 
 /// Lets the next handshake set the secret of a source.

@@ -2,17 +2,21 @@
 //! people.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
+use weir_core::time::Timestamp;
 use weir_store::health::IntegrityStatus;
 use weir_store::query::{CountRow, CountsFilter};
 
 use super::AdminService;
 use crate::api::{
     CertificateState, HealthReport, HealthSummary, IntegrityState, LostRowsView, PartState,
-    ProviderFileState, ProviderFilesState, SourceHealth, StoreState,
+    ProviderFileState, ProviderFilesState, SourceErrorView, SourceHealth, StoreState,
 };
 use crate::config::ProviderFile;
-use crate::observe::metrics::Metrics;
+use crate::observe::exposition::ScrapedState;
+use crate::observe::metrics::{Metrics, SourceMetrics};
 
 impl AdminService {
     /// Reports the state of everything. The queues are null if the store does not answer.
@@ -31,8 +35,20 @@ impl AdminService {
         };
         // If this fails too, the report says so about the store already.
         let unrouted = self.store.counts(CountsFilter::Unrouted).await.unwrap_or_default();
-        let sources = sources(&self.metrics, &unrouted);
+        let sources = sources(&self.metrics, &unrouted, self.clock.now());
         HealthReport { summary, queues, sources, handlers: self.handlers().await }
+    }
+
+    /// The counts and states of all sources, by name.
+    pub(super) async fn source_health(&self) -> BTreeMap<String, SourceHealth> {
+        let unrouted = self.store.counts(CountsFilter::Unrouted).await.unwrap_or_default();
+        sources(&self.metrics, &unrouted, self.clock.now())
+    }
+
+    /// The values of a scrape.
+    pub(in crate::admin) async fn scrape(&self) -> ScrapedState {
+        let states = self.target_states().await;
+        self.health.scrape(states, self.clock.now()).await
     }
 
     fn health_summary(&self) -> HealthSummary {
@@ -124,25 +140,47 @@ fn queues(rows: Vec<CountRow>) -> BTreeMap<String, BTreeMap<String, u64>> {
     queues
 }
 
-fn sources(metrics: &Metrics, unrouted: &[CountRow]) -> BTreeMap<String, SourceHealth> {
-    let mut sources = BTreeMap::new();
-    for (name, source) in metrics.sources() {
-        let (received, refused) = source.answers();
-        let (stored, duplicate, unrouted_total) = source.event_counts();
+fn sources(
+    metrics: &Metrics,
+    unrouted: &[CountRow],
+    now: Timestamp,
+) -> BTreeMap<String, SourceHealth> {
+    let of = |(name, source): (Box<str>, Arc<SourceMetrics>)| {
         let unrouted_now = unrouted.iter().find(|row| row.of == *name).map_or(0, |row| row.count);
-        let health = SourceHealth {
-            received,
-            stored,
-            duplicate,
-            unrouted: unrouted_total,
-            unrouted_now,
-            refused,
-            seen: source.seen().as_deref().map(Into::into),
-            last_received_seconds_ago: source.silence().map(|silence| silence.as_secs()),
-        };
-        sources.insert(name.into(), health);
+        (name.into(), source_health(&source, unrouted_now, now))
+    };
+    metrics.sources().into_iter().map(of).collect()
+}
+
+fn source_health(source: &SourceMetrics, unrouted_now: u64, now: Timestamp) -> SourceHealth {
+    let (received, refused) = source.answers();
+    let (stored, duplicate, unrouted) = source.event_counts();
+    let (processed, failed) = source.work.counts();
+    let (average, p99) = source.work.durations().unzip();
+    let silence = source.silence();
+    let millis = |took: Duration| took.as_secs_f64() * 1_000.0;
+    SourceHealth {
+        received,
+        stored,
+        duplicate,
+        unrouted,
+        unrouted_now,
+        refused,
+        seen: source.seen().as_deref().map(Into::into),
+        last_received_seconds_ago: silence.map(|silence| silence.as_secs()),
+        state: source.work.state(),
+        processed,
+        failed,
+        average_ms: average.map(millis),
+        p99_ms: p99.map(millis),
+        last_received_at: silence.map(|silence| now.before(silence)),
+        last_error: source.work.last_error().map(|error| SourceErrorView {
+            at: error.at,
+            target: error.target,
+            outcome: error.outcome,
+            reason: error.reason.map(Into::into),
+        }),
     }
-    sources
 }
 
 #[cfg(test)]

@@ -48,6 +48,7 @@ use crate::ingress::Ingress;
 use crate::invoker::InvokerHandle;
 use crate::observe::health::Health;
 use crate::observe::metrics::Metrics;
+use crate::observe::shapes::Shapes;
 use crate::routing::Routes;
 use crate::runtime::shutdown::Drain;
 use crate::upkeep::rollups::Unsaved;
@@ -63,6 +64,7 @@ pub(crate) struct AdminService {
     pub(super) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
+    shapes: Shapes,
     pub(super) health: Arc<Health>,
     handlers: InvokerHandle,
     egress: EgressHandle,
@@ -93,6 +95,7 @@ impl AdminService {
             store: ctx.store,
             clock: ctx.clock,
             metrics: ctx.metrics,
+            shapes: ctx.shapes,
             health: deps.health,
             handlers: deps.handlers,
             egress: deps.egress,

@@ -21,6 +21,30 @@ impl AdminService {
         ListPage::whole(self.ingress.sources().into_iter().map(views::source))
     }
 
+    /// The same with their counts and states.
+    pub(in crate::admin) async fn sources_with_health(&self) -> ListPage<SourceView> {
+        let mut health = self.source_health().await;
+        let mut page = self.sources();
+        for source in &mut page.items {
+            source.health = health.remove(source.name.as_str());
+        }
+        page
+    }
+
+    /// One source in force with its counts, its state, and the fields of its events.
+    pub(in crate::admin) async fn source(&self, name: &str) -> Result<SourceView, ApiError> {
+        let name = source_name(name)?;
+        let found = self.sources_with_health().await.items.into_iter().find(|s| s.name == name);
+        match found {
+            Some(mut source) => {
+                let shapes = self.shapes.of(&source.name).into_iter().map(views::shape);
+                source.shapes = Some(shapes.collect());
+                Ok(source)
+            }
+            None => Err(self.unknown_source(&name).await),
+        }
+    }
+
     /// Opens the window in which the next handshake may hand over the source's secret.
     pub(crate) async fn open_window(
         &self,

@@ -13,12 +13,13 @@ use weir_store::quarantine::QuarantinedRequest;
 use weir_store::query::{AttemptDetail, DeliveryDetail, EventDetail, StoredRequest};
 
 use crate::api::{
-    AttemptView, BodyView, BytesView, DeliveryView, EventSummary, EventView, HeaderView, HoldView,
-    InboxMessageView, PayloadView, QuarantineItem, RefusalView, SourceView, StoredRequestView,
-    UnreadableView,
+    AttemptView, BodyView, BytesView, DeliveryView, EventSummary, EventView, FieldChangeView,
+    HeaderView, HoldView, InboxMessageView, PayloadView, QuarantineItem, RefusalView, ShapeView,
+    SourceView, StoredRequestView, UnreadableView,
 };
 use crate::egress::InboxMessage;
 use crate::ingress::{RefusalRecord, SourceStatus};
+use crate::observe::shapes::{KnownShape, ShapeChange};
 
 /// Bytes of a body that are shown unless all of it is asked for.
 pub(crate) const PREVIEW_BYTES: usize = 64 * KIB;
@@ -38,9 +39,15 @@ pub(super) fn event(event: &EventDetail) -> EventView {
         request: event.request,
         parent: event.parent,
         table: event.table.clone(),
+        trace: trace(event),
         size: event.size,
         deliveries: event.deliveries.iter().map(delivery).collect(),
     }
+}
+
+/// The id of the trace of an event that was read with its payload.
+pub(super) fn trace(event: &EventDetail) -> Option<String> {
+    Some(event.payload.as_ref()?.trace()?.trace.to_string())
 }
 
 pub(super) fn summary(event: &EventDetail) -> EventSummary {
@@ -217,6 +224,25 @@ pub(super) fn source(source: SourceStatus) -> SourceView {
         docs: source.docs,
         public_url: source.public_url,
         samples: source.samples,
+        health: None,
+        shapes: None,
+    }
+}
+
+pub(super) fn shape(shape: KnownShape) -> ShapeView {
+    let change = |change: ShapeChange| FieldChangeView {
+        at: change.at,
+        field: change.field.into(),
+        change: change.change,
+        before: change.before,
+        now: change.now,
+    };
+    ShapeView {
+        kind: shape.kind,
+        samples: shape.samples,
+        fields: shape.fields,
+        learned: shape.is_learned,
+        changes: shape.changes.into_iter().map(change).collect(),
     }
 }
 

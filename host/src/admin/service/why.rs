@@ -5,7 +5,7 @@ use weir_core::route::{self, NotDelivered, StoredRule, TableHash};
 use weir_store::query::{AttemptDetail, DeliveryDetail, EventDetail};
 
 use super::AdminService;
-use super::views::text;
+use super::views::{text, trace};
 use super::waiting::WaitReasons;
 use crate::admin::error::ApiError;
 use crate::api::{CandidateView, HoldOnDelivery, LastAttempt, RoutedDelivery, WhyAnswer};
@@ -31,6 +31,7 @@ impl AdminService {
         let sources = self.ingress.in_force();
         let deliveries = deliveries(&event, &self.wait_reasons().await?);
         Ok(WhyAnswer {
+            trace: trace(&event),
             considered: table.map(|table| candidates(&event, &table, &decisions, &sources)),
             event: event.id,
             source: event.source,

@@ -162,6 +162,7 @@ fn facts(event: &EventView) -> Vec<String> {
         ("sender id", event.delivery_id.clone()),
         ("request", event.request.map(|id| id.to_string())),
         ("parent", event.parent.map(|id| id.to_string())),
+        ("trace", event.trace.clone()),
     ];
     let mut lines =
         vec![fact("event", event.id), fact("source", &event.source), fact("type", &event.kind)];

@@ -13,6 +13,7 @@ use maud::{Markup, html};
 use super::words::StateWord;
 use crate::admin::service::AdminService;
 use crate::api::{SourceHealth, SourceView};
+use crate::observe::source_work::SourceState;
 
 /// The pages of sources.
 pub(super) fn router() -> Router<Arc<AdminService>> {
@@ -25,13 +26,16 @@ pub(super) fn router() -> Router<Arc<AdminService>> {
 /// The state of a source in one word, with another text where that says more.
 fn state(view: &SourceView, health: Option<&SourceHealth>) -> (StateWord, &'static str) {
     let (received, refused) = health.map_or((0, 0), |h| (h.received, h.refused));
+    let judged = health.map(|health| health.state);
     match (received, refused) {
         _ if view.awaits_secret => (StateWord::Waiting, "Awaits its secret"),
+        _ if judged == Some(SourceState::Silent) => (StateWord::Failing, "Silent"),
         (0, 0) => (StateWord::Waiting, "Nothing yet"),
         (0, _) => (StateWord::Failing, "Refuses all"),
         (received, refused) if refused > received / 10 && refused > 0 => {
             (StateWord::Failing, "Refuses many")
         }
+        _ if judged == Some(SourceState::Failing) => (StateWord::Failing, "Failing"),
         _ => (StateWord::Ok, "OK"),
     }
 }
@@ -69,8 +73,10 @@ mod tests {
             path: "/webhook/a".into(),
             public_url: None,
             samples: vec![],
+            health: None,
+            shapes: None,
         };
-        let word = |received, refused| {
+        let judged = |received, refused, state| {
             let health = SourceHealth {
                 received,
                 stored: received,
@@ -80,13 +86,23 @@ mod tests {
                 refused,
                 seen: None,
                 last_received_seconds_ago: None,
+                state,
+                processed: 0,
+                failed: 0,
+                average_ms: None,
+                p99_ms: None,
+                last_received_at: None,
+                last_error: None,
             };
-            state(&view, Some(&health)).1
+            super::state(&view, Some(&health)).1
         };
+        let word = |received, refused| judged(received, refused, SourceState::Ok);
         assert_eq!(
             [word(0, 0), word(0, 3), word(10, 5), word(100, 5)],
             ["Nothing yet", "Refuses all", "Refuses many", "OK"]
         );
+        assert_eq!(judged(10, 0, SourceState::Failing), "Failing");
+        assert_eq!(judged(10, 0, SourceState::Silent), "Silent");
         let waits = SourceView { awaits_secret: true, ..view.clone() };
         assert_eq!(state(&waits, None).1, "Awaits its secret");
         assert_eq!(secrets(&view).0, "2 secrets");

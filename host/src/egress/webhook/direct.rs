@@ -46,6 +46,8 @@ impl DirectWebhook {
             handler: None,
             content_type: "application/json".into(),
             hops: 1,
+            trace: None,
+            trace_state: None,
             headers: Vec::new(),
             body,
         };

@@ -33,6 +33,7 @@ use tokio::time::{Instant, timeout_at};
 use weir_core::hops::{HOPS_HEADER, HopKey};
 use weir_core::sign::SignError;
 use weir_core::time::Timestamp;
+use weir_core::trace::{TRACE_PARENT_HEADER, TRACE_STATE_HEADER};
 
 pub use direct::DirectWebhook;
 
@@ -147,7 +148,7 @@ impl WebhookTransport {
     /// The headers of a request. Later ones replace earlier ones: the message's own, the
     /// destination's, then those that identify, sign and count hops.
     fn headers(&self, out: &Outgoing, now: Timestamp) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(out.headers.len() + self.headers.len() + 6);
+        let mut headers = HeaderMap::with_capacity(out.headers.len() + self.headers.len() + 8);
         let own = out.headers.iter().map(|(name, value)| (name.as_bytes(), &value[..]));
         let typed = (!out.content_type.is_empty())
             .then_some((CONTENT_TYPE.as_str().as_bytes(), out.content_type.as_bytes()));
@@ -179,7 +180,22 @@ impl WebhookTransport {
         if let Ok(hops) = HeaderValue::try_from(self.hops.sign(out.hops, &out.body)) {
             headers.insert(HOPS_HEADER, hops);
         }
+        trace_headers(out, &mut headers);
         headers
+    }
+}
+
+/// Sets the headers by which a receiver continues the trace, instead of those of a sender.
+fn trace_headers(out: &Outgoing, headers: &mut HeaderMap) {
+    headers.remove(TRACE_PARENT_HEADER);
+    headers.remove(TRACE_STATE_HEADER);
+    let Some(trace) = out.trace else { return };
+    // Hex and dashes, and a state that was checked: always header values.
+    if let Ok(parent) = HeaderValue::try_from(trace.to_string()) {
+        headers.insert(TRACE_PARENT_HEADER, parent);
+    }
+    if let Some(Ok(state)) = out.trace_state.as_deref().map(HeaderValue::try_from) {
+        headers.insert(TRACE_STATE_HEADER, state);
     }
 }
 

@@ -107,6 +107,8 @@ fn outgoing() -> Outgoing {
         headers: vec![("x-team".into(), Bytes::from_static(b"ops"))],
         body: Bytes::from_static(b"{\"n\":1}"),
         hops: 3,
+        trace: None,
+        trace_state: None,
     }
 }
 

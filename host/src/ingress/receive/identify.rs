@@ -8,6 +8,7 @@ use weir_core::hops::HOPS_HEADER;
 use weir_core::identify::{EventIdentity, Identified, RequestFacts};
 use weir_core::payload::Payload;
 use weir_core::route::EventFacts;
+use weir_core::trace::TraceContext;
 use weir_core::verify::Verified;
 use weir_store::{DedupKey, NewEvent, NewRequest};
 
@@ -35,6 +36,8 @@ pub(super) struct IdentifiedRequest {
 #[derive(Clone, Copy)]
 struct BatchHeaders<'a> {
     hops: u8,
+    trace: Option<TraceContext>,
+    trace_state: Option<&'a str>,
     url: &'a [(Box<str>, Bytes)],
 }
 
@@ -77,10 +80,15 @@ impl Pipeline {
         let url = url_facts(&head.uri, secret, fingerprints);
         payload.headers.extend(url.iter().cloned());
         payload.set_hops(hops);
-        let batch = match shape {
-            RequestShape::Batch => Some(BatchHeaders { hops, url: &url }),
-            RequestShape::Single => None,
-        };
+        if let Some(trace) = received.trace {
+            trace.join(&mut payload);
+            trace.record_kind(events.first().map(|event| &event.kind));
+        }
+        let is_batch = shape == RequestShape::Batch;
+        let trace = is_batch.then(|| payload.trace()).flatten();
+        let state = trace.and_then(|_| payload.trace_state());
+        let trace_state = state.as_deref();
+        let batch = is_batch.then_some(BatchHeaders { hops, trace, trace_state, url: &url });
         let events = self.route_events(source, events, batch, &redacted, &payload);
         let request = NewRequest {
             source: source.config.name.clone(),
@@ -144,10 +152,13 @@ impl Pipeline {
 }
 
 /// The payload of one event of a batch.
-fn batch_part(body: Bytes, BatchHeaders { hops, url }: BatchHeaders<'_>) -> Payload {
+fn batch_part(body: Bytes, headers: BatchHeaders<'_>) -> Payload {
     let mut part = Payload::new("application/json", body);
-    part.headers.extend_from_slice(url);
-    part.set_hops(hops);
+    part.headers.extend_from_slice(headers.url);
+    part.set_hops(headers.hops);
+    if let Some(trace) = headers.trace {
+        part.join_trace(trace, headers.trace_state);
+    }
     part
 }
 

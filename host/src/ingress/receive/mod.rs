@@ -11,6 +11,7 @@ mod identify;
 mod quarantine;
 mod received;
 mod refuse;
+mod request_trace;
 mod responder;
 mod sample;
 mod store;
@@ -52,10 +53,13 @@ use crate::invoker::ResponderHandle;
 use crate::keys::Seal;
 use crate::observe::health::{Health, ROUTING_MISSING};
 use crate::observe::metrics::Metrics;
+use crate::observe::shapes::Shapes;
+use crate::observe::tracer::Tracer;
 use crate::routing::Routes;
 use crate::runtime::tasks::Tasks;
 use body_wait::BodyWait;
 use received::{Arrival, Received};
+use request_trace::RequestTrace;
 
 pub use quarantine::{QuarantinedView, ReleaseOutcome};
 pub use sample::SampleRefused;
@@ -84,6 +88,8 @@ pub(crate) struct Pipeline {
     pub(crate) routes: Arc<Routes>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
+    pub(crate) tracer: Tracer,
+    pub(crate) shapes: Shapes,
     pub(crate) health: Arc<Health>,
     pub(crate) responders: Option<ResponderHandle>,
     pub(crate) hops: Arc<HopKey>,
@@ -146,15 +152,26 @@ impl Pipeline {
             }
         };
         span.record("source", source.name());
-        let arrival =
-            Arrival { source: &source, head: &head, caller, framing, connection, started, span };
+        let trace = RequestTrace::begin(&self.tracer, &head.headers);
+        let arrival = Arrival {
+            source: &source,
+            head: &head,
+            caller,
+            framing,
+            connection,
+            started,
+            span,
+            trace: &trace,
+        };
         let result = self.accept(&arrival, &mut body).await;
         let code = match &result {
             Ok(accepted) => accepted.outcome.as_str(),
             Err(refused) => refused.code(),
         };
         span.record("code", code);
-        source.metrics.answered(code, started.elapsed());
+        let took = started.elapsed();
+        source.metrics.answered(code, took);
+        trace.end(&self.tracer, &source, code, took);
         match result {
             Ok(accepted) => Response::complete(accepted.answer),
             Err(refused) => self.refuse_unread(caller, Some(&source), &refused, &head, &mut body),

@@ -10,6 +10,7 @@ use weir_core::request::RequestView;
 use weir_core::time::Timestamp;
 use weir_store::EventIngested;
 
+use super::request_trace::RequestTrace;
 use crate::ingress::connection::client::Caller;
 use crate::ingress::connection::head_scanner::Framing;
 use crate::ingress::connection::state::ConnectionState;
@@ -25,6 +26,7 @@ pub(super) struct Arrival<'a> {
     pub(super) connection: &'a ConnectionState,
     pub(super) started: Instant,
     pub(super) span: &'a Span,
+    pub(super) trace: &'a RequestTrace,
 }
 
 /// A request whose body was read. Its URL and headers are prepared once, for every step that looks
@@ -38,6 +40,8 @@ pub(super) struct Received<'a> {
     /// The time by which signatures are judged.
     pub(super) at: Timestamp,
     pub(super) span: &'a Span,
+    /// None for a request that comes from the quarantine.
+    pub(super) trace: Option<&'a RequestTrace>,
     /// The URL that the sender believes it calls.
     url: String,
     headers: Vec<(&'a str, &'a [u8])>,
@@ -45,8 +49,9 @@ pub(super) struct Received<'a> {
 
 impl<'a> Received<'a> {
     pub(super) fn new(arrival: &Arrival<'a>, body: &'a Bytes, url: String, at: Timestamp) -> Self {
-        let Arrival { source, head, caller, span, .. } = *arrival;
-        Self { source, head, body, caller, at, span, url, headers: header_slices(head) }
+        let Arrival { source, head, caller, span, trace, .. } = *arrival;
+        let (trace, headers) = (Some(trace), header_slices(head));
+        Self { source, head, body, caller, at, span, trace, url, headers }
     }
 
     /// A request that comes from the quarantine instead of a connection.
@@ -58,7 +63,7 @@ impl<'a> Received<'a> {
         at: Timestamp,
     ) -> Self {
         let headers = header_slices(head);
-        Self { source, head, body, caller, at, span: NO_SPAN, url, headers }
+        Self { source, head, body, caller, at, span: NO_SPAN, trace: None, url, headers }
     }
 
     /// The name of the source.
@@ -72,6 +77,9 @@ impl<'a> Received<'a> {
             events
         {
             self.span.record("event", tracing::field::display(id));
+            if let Some(trace) = self.trace {
+                trace.record(*id);
+            }
         }
     }
 

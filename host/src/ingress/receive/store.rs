@@ -43,6 +43,9 @@ impl Pipeline {
     fn count_verified(&self, received: &Received<'_>) -> Result<(), Refused> {
         let Received { source, caller, .. } = received;
         caller.verified();
+        if let Some(trace) = received.trace {
+            trace.verified();
+        }
         if let Some(network) = caller.network.filter(|_| source.verifier.fetches_keys()) {
             source.keys.mark_proven(network);
         }
@@ -71,10 +74,14 @@ impl Pipeline {
     ) -> Result<Ingested, Refused> {
         let (store, metrics) = (self.store.clone(), source.metrics.clone());
         let event_log = StoredEventLog::of(&request);
+        let (shapes, sample) = (self.shapes.clone(), self.shapes.sample(&request));
         let stored = RunToCompletion::new(&self.tasks, async move {
             let result = store.ingest(vec![request]).await.pop();
             for event in result.iter().flatten().flat_map(|ingested| &ingested.events) {
                 count(&metrics, event);
+            }
+            if let (Some(Ok(_)), Some(sample)) = (&result, sample) {
+                shapes.offer(sample);
             }
             result
         });

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::RwLock;
+use weir_core::trace::TraceContext;
 use weir_store::{Claim, Settlement};
 
 use super::reply_broker::ReplySender;
@@ -54,6 +55,8 @@ pub(super) struct FinishedRun<'a> {
     pub(super) claim: &'a Claim,
     pub(super) version: Arc<ServingVersion>,
     pub(super) settlement: Settlement,
+    /// The trace with the span of the run, if it has one.
+    pub(super) trace: Option<TraceContext>,
 }
 
 impl Runner {

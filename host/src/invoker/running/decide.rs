@@ -7,11 +7,13 @@ use std::time::Duration;
 use rand::Rng;
 use weir_core::bounds::{DESCENDANTS_MAX, RETRY_AFTER_SECONDS_MAX};
 use weir_core::delivery::{self, NextState, Outcome, Verdict};
-use weir_core::effect::{Effects, EmittedEvent, Message};
+use weir_core::effect::{Effects, EmittedEvent, Message, MessageContent};
 use weir_core::name::{HandlerName, SourceName};
+use weir_core::payload::Payload;
 use weir_core::retry::RetryPolicy;
 use weir_core::route::{EventFacts, RouteTable};
 use weir_core::time::Timestamp;
+use weir_core::trace::{TraceContext, stored_trace};
 use weir_engine::{LogLevel, LogLine, RunLog, RunReport, Version};
 use weir_store::{AttemptRecord, Claim, NewEmit, NewMessage, NewReply, RoutedEffects, Settlement};
 
@@ -25,6 +27,8 @@ const WAIT_MAX: Duration = Duration::from_secs(RETRY_AFTER_SECONDS_MAX as u64);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RunContext<'a> {
     pub(crate) claim: &'a Claim,
+    /// The trace with the span of the run, if it has one.
+    pub(crate) trace: Option<TraceContext>,
     pub(crate) handler: &'a HandlerName,
     pub(crate) version: Version,
     pub(crate) started_at: Timestamp,
@@ -44,6 +48,7 @@ pub(crate) fn decide(
     let attempt = claim.fence.attempt;
     let reply = reply(&mut report, context.keeps_reply);
     carry_hops(&mut report.effects.emits, claim.event.payload.hops());
+    carry_trace(&mut report.effects, &claim.event.payload, context.trace);
     let next = delivery::decide(report.verdict(), attempt, policy, WAIT_MAX, random);
     let record = AttemptRecord {
         started_at: context.started_at,
@@ -122,6 +127,24 @@ fn carry_hops(emits: &mut [EmittedEvent], hops: u8) {
     }
 }
 
+/// Gives emitted events the trace of the event that was handled, and lets events and messages
+/// continue the span of the run, if it has one.
+fn carry_trace(effects: &mut Effects, handled: &Payload, run: Option<TraceContext>) {
+    let Some(trace) = run.or_else(|| handled.trace()) else { return };
+    let state = if effects.emits.is_empty() { None } else { handled.trace_state() };
+    for emit in &mut effects.emits {
+        Arc::make_mut(&mut emit.payload).join_trace(trace, state.as_deref());
+    }
+    // Without a span of the run, a message finds the trace at its event.
+    let Some(run) = run else { return };
+    for message in &mut effects.messages {
+        match &mut message.content {
+            MessageContent::Own(payload) => Arc::make_mut(payload).set_trace(run),
+            MessageContent::Forward { headers } => headers.push(stored_trace(run)),
+        }
+    }
+}
+
 fn routed(
     effects: Effects,
     reply: Option<NewReply>,
@@ -181,14 +204,14 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
     use weir_core::delivery::Fence;
-    use weir_core::effect::{MessageContent, Reply, StateWrite, Timing};
+    use weir_core::effect::{Reply, StateWrite, Timing};
     use weir_core::event::{Event, EventType};
     use weir_core::id::{DeliveryId, EventId, MessageId};
     use weir_core::name::{DestinationName, Target};
-    use weir_core::payload::Payload;
     use weir_core::retry::Backoff;
     use weir_core::route::{Pattern, Rule};
     use weir_core::state::ReadSet;
+    use weir_core::trace::{SpanId, TraceId};
     use weir_engine::RunEnd;
     use weir_store::ClaimGuard;
 
@@ -280,6 +303,7 @@ mod tests {
         let routes = RouteTable::new([watching("watch", "@orders:late"), watching("all", "*:*")]);
         let context = RunContext {
             claim,
+            trace: None,
             handler: &orders(),
             version: Version([7; 32]),
             started_at: Timestamp::from_millis(2),
@@ -386,6 +410,28 @@ mod tests {
         assert!(reason.contains("10000 of at most 10000") && reason.contains("1 more"), "{reason}");
         assert!(settlement.effects.emits.is_empty() && settlement.effects.state.is_empty());
         assert_eq!(settlement.reads.keys.len(), 1);
+    }
+
+    #[test]
+    fn effects_continue_the_run_and_else_the_trace_of_the_event() {
+        let span = |byte| SpanId::new([byte; 8]).unwrap();
+        let trace = TraceContext::begin(TraceId::new([9; 16]).unwrap(), span(1), true);
+        let mut handled = Payload::default();
+        handled.set_trace(trace);
+        let carried = |run: Option<TraceContext>| {
+            let mut effects = effects();
+            carry_trace(&mut effects, &handled, run);
+            let MessageContent::Own(message) = &effects.messages[0].content else {
+                panic!("a message of its own")
+            };
+            (effects.emits[0].payload.trace(), message.trace())
+        };
+        assert_eq!(carried(None), (Some(trace), None), "the message has its event's trace");
+        let run = Some(trace.continued_by(span(2)));
+        assert_eq!(carried(run), (run, run));
+        let mut untraced = effects();
+        carry_trace(&mut untraced, &Payload::default(), None);
+        assert_eq!(untraced, effects());
     }
 
     #[test]

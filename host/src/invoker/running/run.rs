@@ -18,6 +18,7 @@ use crate::delivery::flow_control::{AttemptEnd, AttemptPermit, Throttle};
 use crate::delivery::seed;
 use crate::invoker::handlers::batching::RunSample;
 use crate::invoker::handlers::runtime::{HandlerRuntime, ServingVersion};
+use crate::observe::tracer::{OpenSpan, Stage};
 
 /// Holds what a run needs to go on, until dropped.
 pub(super) struct ActiveRun<'a> {
@@ -80,6 +81,7 @@ impl Runner {
         };
         let metrics = &self.worker.ctx.metrics;
         let counted = (runtime.running.add(1, &self.worker.wake), metrics.running().inc());
+        let span = self.worker.ctx.tracer.child(claim.event.payload.trace());
         let started_at = self.worker.ctx.clock.now();
         let (report, core) = CpuTimed::new(version.module.run(run)).await;
         drop(counted);
@@ -90,8 +92,10 @@ impl Runner {
             self.worker.finish(&runtime.flow, permit, &end);
         }
         self.update_class(runtime, claim, &report, core);
+        let trace = span.as_ref().map(OpenSpan::context);
         let context = RunContext {
             claim,
+            trace,
             handler: &runtime.name,
             version: version.version(),
             started_at,
@@ -104,7 +108,8 @@ impl Runner {
             ),
         };
         let settlement = decide::decide(context, report, &mut StdRng::from_seed(seed));
-        FinishedRun { claim, version, settlement }
+        self.worker.end_attempt(span, Stage::Run, claim, &settlement);
+        FinishedRun { claim, version, settlement, trace }
     }
 
     /// Takes a run into account for the batches and the run class of its handler.

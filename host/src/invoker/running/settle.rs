@@ -13,6 +13,7 @@ use super::batch::{FinishedRun, Runner};
 use super::decide;
 use super::reply_broker::{ReplySender, RunReply};
 use crate::delivery::seed;
+use crate::delivery::spans::{count_for_source, keep_example};
 use crate::invoker::handlers::runtime::{HandlerRuntime, ServingVersion};
 use crate::observe::notice::Notice;
 use crate::runtime::telemetry::FLOW;
@@ -28,15 +29,19 @@ impl Runner {
     ) -> Vec<&'a Claim> {
         let (runs, settlements): (Vec<_>, Vec<_>) = finished
             .into_iter()
-            .map(|run| ((run.claim, run.version), Arc::new(run.settlement)))
+            .map(|run| {
+                let span = self.worker.begin_settle(run.trace);
+                ((run.claim, run.version, span), Arc::new(run.settlement))
+            })
             .unzip();
         let answers = self.worker.settle(&settlements).await;
         let (mut conflicts, mut settled) = (Vec::new(), 0);
-        for (((claim, version), settlement), answer) in
+        for (((claim, version, span), settlement), answer) in
             runs.into_iter().zip(settlements).zip(answers)
         {
             let (settlement, answer) =
                 self.settle_refused(claim, &version, settlement, answer).await;
+            self.worker.end_settle(span, claim, &answer);
             match answer {
                 Ok(Settled::StateConflict { key }) => {
                     runtime.metrics.state_conflict();
@@ -110,6 +115,8 @@ impl Runner {
         let (outcome, took, reason) =
             (attempt.outcome, attempt.duration, attempt.reason.as_deref());
         metrics.attempt(outcome, took);
+        keep_example(metrics, claim, settlement);
+        count_for_source(&self.worker.ctx.metrics, claim, settlement);
         if claim.event.source == SourceName::hub() {
             metrics.attempt_on_alert(outcome);
         }
@@ -124,7 +131,9 @@ impl Runner {
         tracing::debug!(
             target: FLOW,
             event = %claim.event.public_id, delivery = %claim.delivery, handler = %runtime.name,
-            attempt = claim.fence.attempt, %outcome, ?took, reason, "run ended"
+            attempt = claim.fence.attempt, %outcome, ?took, reason,
+            trace = claim.event.payload.trace().map(|trace| tracing::field::display(trace.trace)),
+            "run ended"
         );
     }
 }
