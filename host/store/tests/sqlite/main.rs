@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests may spawn tasks directly")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod blocks;
 #[expect(dead_code, reason = "the conformance suite uses the rest")]
 #[path = "../common/mod.rs"]
 mod common;

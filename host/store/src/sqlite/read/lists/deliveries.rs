@@ -7,8 +7,8 @@ use weir_core::name::Target;
 
 use super::event_filter::{EventMatcher, NoSuchName, known};
 use super::states::States;
-use super::walk::{Table, blocks, places};
-use super::{Filling, PageStart};
+use super::walk::{Table, blocks, end_of, places};
+use super::{BLOCKS_AT_ONCE, Filling, PageStart};
 use crate::query::{BoundedCount, DeliveryDetail, DeliveryFilter, PageOf};
 use crate::sqlite::engine::shared::Shared;
 use crate::sqlite::format::block::BLOCK;
@@ -49,13 +49,14 @@ impl<'f> Search<'f> {
     }
 
     /// Calls `each` for the deliveries that match, in the direction of a page, with the number of
-    /// their event.
+    /// their event. Returns the number at which the search ended, if it read enough blocks.
     fn walk(
         &self,
         conn: &Connection,
         start: PageStart,
         mut each: impl FnMut(i64, i64) -> rusqlite::Result<ControlFlow<()>>,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<Option<i64>> {
+        let mut read = 0;
         let wanted = &self.filter.states;
         for n in blocks(conn, Table::Delivery, start, self.states.blocks(wanted))? {
             let block = rows::blocks::deliveries(conn, n)?;
@@ -79,8 +80,12 @@ impl<'f> Search<'f> {
             if end.is_break() {
                 break;
             }
+            read += 1;
+            if read >= BLOCKS_AT_ONCE {
+                return Ok(Some(end_of(n, start)));
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Reads a delivery, if it still matches.
@@ -133,7 +138,7 @@ pub(crate) fn list(
             return Ok(PageOf::only(Vec::new()));
         };
         let mut page = Filling::new(start, limit);
-        search.walk(conn, start, |n, event| {
+        let ended = search.walk(conn, start, |n, event| {
             if page.is_full() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -143,6 +148,9 @@ pub(crate) fn list(
                 false => ControlFlow::Break(()),
             })
         })?;
+        if let Some(n) = ended {
+            page.stop(n, None);
+        }
         Ok(page.page())
     })
 }
@@ -157,7 +165,7 @@ pub(crate) fn count(
         let conn = &conn.unchecked_transaction()?;
         let mut counted = BoundedCount { count: 0, more: false };
         let Some(search) = Search::of(shared, conn, filter)? else { return Ok(counted) };
-        search.walk(conn, PageStart::Newest, |_, _| {
+        let ended = search.walk(conn, PageStart::Newest, |_, _| {
             if counted.count >= at_most {
                 counted.more = true;
                 return Ok(ControlFlow::Break(()));
@@ -165,6 +173,7 @@ pub(crate) fn count(
             counted.count += 1;
             Ok(ControlFlow::Continue(()))
         })?;
+        counted.more |= ended.is_some();
         Ok(counted)
     })
 }

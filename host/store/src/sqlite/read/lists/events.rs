@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::event_filter::{EventMatcher, NoSuchName, known, time};
 use super::states::{Statuses, events_of_targets};
-use super::walk::{Table, blocks, places};
-use super::{Filling, PageStart, ROWS_AT_ONCE};
+use super::walk::{Table, blocks, end_of, places};
+use super::{BLOCKS_AT_ONCE, Filling, PageStart, ROWS_AT_ONCE};
 use crate::query::{BoundedCount, EventDetail, EventFilter, PageOf};
 use crate::sqlite::engine::shared::Shared;
 use crate::sqlite::format::block::UNLISTED;
@@ -47,13 +47,15 @@ impl Search {
     }
 
     /// Calls `each` for the events that match, in the direction of a page. The flag is true if the
-    /// row has to be compared, because its class is not in its block.
+    /// row has to be compared, because its class is not in its block. Returns the number and time at
+    /// which the search ended, if it read enough blocks.
     fn walk(
         &self,
         conn: &Connection,
         start: PageStart,
         mut each: impl FnMut(i64, bool, i64) -> rusqlite::Result<ControlFlow<()>>,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<Option<(i64, i64)>> {
+        let mut read = 0;
         let of_status = self.statuses.as_ref().and_then(Statuses::blocks);
         let of_target = || Some(self.of_targets.first()?.blocks().collect());
         for n in blocks(conn, Table::Event, start, of_status.or_else(of_target))? {
@@ -80,8 +82,13 @@ impl Search {
             if end.is_break() {
                 break;
             }
+            read += 1;
+            if read >= BLOCKS_AT_ONCE {
+                let last = block.rows.first().map_or(0, |row| row.number);
+                return Ok(Some((end_of(n, start), last)));
+            }
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -98,7 +105,7 @@ pub(crate) fn list(
             return Ok(PageOf::only(Vec::new()));
         };
         let mut page = Filling::new(start, limit);
-        search.walk(conn, start, |n, _, at| {
+        let ended = search.walk(conn, start, |n, _, at| {
             if page.is_full() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -108,6 +115,9 @@ pub(crate) fn list(
                 false => ControlFlow::Break(()),
             })
         })?;
+        if let Some((n, at)) = ended {
+            page.stop(n, Some(time(at)));
+        }
         Ok(page.page())
     })
 }
@@ -146,7 +156,7 @@ pub(crate) fn count(
         let mut counted = BoundedCount { count: 0, more: false };
         let Some(search) = Search::of(shared, conn, filter)? else { return Ok(counted) };
         let mut read = 0;
-        search.walk(conn, PageStart::Newest, |n, compare, _| {
+        let ended = search.walk(conn, PageStart::Newest, |n, compare, _| {
             read += usize::from(compare);
             if counted.count >= at_most || read > ROWS_AT_ONCE {
                 counted.more = true;
@@ -157,6 +167,7 @@ pub(crate) fn count(
             }
             Ok(ControlFlow::Continue(()))
         })?;
+        counted.more |= ended.is_some();
         Ok(counted)
     })
 }

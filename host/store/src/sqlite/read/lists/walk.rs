@@ -68,6 +68,11 @@ fn all_blocks(conn: &Connection, table: Table) -> rusqlite::Result<Vec<i64>> {
     Ok(blocks)
 }
 
+/// The last number of a block in the direction of the page, at which a search can go on.
+pub(super) fn end_of(block: i64, start: PageStart) -> i64 {
+    block * BLOCK + if start.is_newer() { BLOCK - 1 } else { 0 }
+}
+
 /// Calls `each` for the present places of a block, in the direction of the page.
 pub(super) fn places(
     block: i64,
