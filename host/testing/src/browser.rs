@@ -158,6 +158,13 @@ impl Browser {
         self.ask(Method::POST, "/actions", &body).await.unwrap();
     }
 
+    /// Moves the pointer into the corner, away from everything.
+    pub async fn point_away(&self) {
+        let to = json!({ "type": "pointerMove", "duration": 0, "x": 1, "y": 1 });
+        let body = json!({ "actions": [{ "type": "pointer", "id": "mouse", "actions": [to] }] });
+        self.ask(Method::POST, "/actions", &body).await.unwrap();
+    }
+
     /// Runs a script in the page. Returns what it returns.
     pub async fn run(&self, script: &str, args: Value) -> Value {
         let body = json!({ "script": script, "args": args });

@@ -5,6 +5,7 @@ use serde_json::json;
 use weir_testing::browser::Browser;
 use weir_testing::hub::{RunningHub, TestHub};
 use weir_testing::sink::Sink;
+use weir_testing::wait::until;
 
 /// A destination that gives a message up at its first refusal, and is never paused for it.
 const STRICT: &str = "retry = { schedule = [\"1h\"], jitter = 0.0 }\n\
@@ -64,8 +65,22 @@ impl Console {
         hub.post("github", &[("x-github-event", "push")], b"{}").await;
         let console = Self { hub, chat, ledger, browser, dead };
         console.browser.zone("Europe/Berlin").await;
+        // The first page tells the hub the zone, and is loaded again.
+        console.go("/login").await;
+        console.until_zone_is_known().await;
         console.sign_in(&console.hub.token().unwrap()).await;
         Some(console)
+    }
+
+    async fn until_zone_is_known(&self) {
+        let script = "return document.cookie.includes('weir_zone') \
+            || document.querySelector('[data-copy]').hidden";
+        until("the cookie with the zone", async || {
+            let is_known = self.browser.run(script, json!([])).await;
+            if is_known == true { Ok(()) } else { Err(is_known.to_string()) }
+        })
+        .await;
+        self.go("/login").await;
     }
 
     pub(crate) fn page(&self, path: &str) -> String {
