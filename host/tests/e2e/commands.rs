@@ -29,7 +29,8 @@ const ONCE: [&str; 6] = [
     "tokens revoke",
 ];
 /// Commands that a hub with this configuration refuses, each with its own message.
-const REFUSED: [&str; 5] = [
+const REFUSED: [&str; 6] = [
+    "dead-letters discard",
     "sources accept-secret",
     "sources learned-secret",
     "sources forget-secret",
@@ -106,6 +107,7 @@ fn sample(stage: &Stage, path: &str, arg: &str) -> Option<String> {
         ("dead-letters show" | "dead-letters requeue", "id") | ("replay", "delivery") => {
             &stage.dead
         }
+        ("dead-letters discard", "ids") => "dlv_01K9ZR3V6QH8N4T2M5W7XADCBE",
         ("quarantine show", "id") | ("quarantine release", "ids") => {
             "qrt_01K9ZR3V6QH8N4T2M5W7XADCBE"
         }
@@ -399,7 +401,7 @@ async fn without_its_token_file_a_command_says_what_it_needs() {
     std::fs::create_dir(&token).unwrap();
     for line in [&["events"][..], &["holds"], &["hold", "source:github"]] {
         let (exit, said) = stage.hub.cli_err(line);
-        assert!(exit == 1 && said.contains("this needs a token, and cannot read"), "{said}");
+        assert!(exit == 1 && said.contains("this needs a token, and data/admin-token"), "{said}");
         assert!(said.contains("--token"), "{said}");
     }
     let mut given = stage.hub.command(&["events"]);

@@ -51,9 +51,7 @@ pub(super) async fn run(
 }
 
 fn heading(output: Output) {
-    if !output.json {
-        output.problem("Waiting for new events. Interrupt to stop.");
-    }
+    output.problem("Waiting for new events. Interrupt to stop.");
 }
 
 fn print(frame: &LiveFrame, output: Output) {
