@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use weir_core::delivery::{DeliveryState, EventStatus, Outcome};
-use weir_core::event::EventType;
+use weir_core::event::{Category, EventType};
 use weir_core::id::{AttemptId, DeliveryId, EventId};
-use weir_core::name::SourceName;
+use weir_core::name::{DestinationName, HandlerName, SourceName};
 use weir_core::time::Timestamp;
 
 use super::client::{AdminClient, HubArgs};
@@ -40,6 +40,15 @@ pub struct LogsArgs {
     /// Filter by type; `*` matches any characters, as in 'issues*'
     #[arg(long = "type", value_name = "TYPE", value_parser = EventType::new)]
     pub kind: Option<EventType>,
+    /// Filter by category, such as payment.received
+    #[arg(long, value_parser = values::category)]
+    pub category: Option<Category>,
+    /// Filter by a handler that has a delivery of the event
+    #[arg(long)]
+    pub handler: Option<HandlerName>,
+    /// Filter by a destination that has a delivery or message of the event
+    #[arg(long)]
+    pub destination: Option<DestinationName>,
     /// Filter by status: pending, processing, retrying, held, processed, dead_letter, unrouted
     #[arg(long, value_parser = values::status)]
     pub status: Option<EventStatus>,
@@ -87,6 +96,9 @@ async fn list(
     let query = |limit, cursor| EventsQuery {
         source: args.source.clone(),
         kind: args.kind.clone(),
+        category: args.category,
+        handler: args.handler.clone(),
+        destination: args.destination.clone(),
         status: args.status,
         since: args.since,
         limit,
