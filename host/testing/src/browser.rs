@@ -131,7 +131,8 @@ impl Browser {
     /// Clicks on the first link or button whose text contains this one.
     pub async fn click_text(&self, text: &str) {
         let script = "const all = [...document.querySelectorAll('main a, main button, main summary')];\
-            return all.find((one) => one.offsetParent && one.textContent.includes(arguments[0]))";
+            const one = all.find((one) => one.offsetParent && one.textContent.includes(arguments[0]));\
+            one?.scrollIntoView({ block: 'center' }); return one";
         let element = until(&format!("a link or button `{text}`"), async || {
             let found = self.run(script, json!([text])).await;
             found[ELEMENT].as_str().map(str::to_owned).ok_or_else(|| found.to_string())
