@@ -47,8 +47,8 @@ impl Search {
     }
 
     /// Calls `each` for the events that match, in the direction of a page. The flag is true if the
-    /// row has to be compared, because its class is not in its block. Returns the number and time at
-    /// which the search ended, if it read enough blocks.
+    /// row has to be compared, because its class is not in its block. Returns the number and time
+    /// at which the search ended, if it read enough blocks.
     fn walk(
         &self,
         conn: &Connection,
