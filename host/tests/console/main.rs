@@ -3,6 +3,12 @@
 //! Screenshots of every page are kept in `target/console-shots`. Where no browser is installed the
 //! tests say SKIPPED; in CI none may.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test says what it expects by panicking"
+)]
+
 mod accessible;
 mod acting;
 mod hub;
