@@ -409,10 +409,13 @@ impl RunningHub {
             .unwrap()
     }
 
-    /// The token that the hub made at its first start, if it did.
+    /// The token that the hub made at its first start, if it did. The data folder may be a mount
+    /// that only the process sees.
     pub fn token(&self) -> Option<String> {
         let file = self.folder.path().join("data/admin-token");
-        std::fs::read_to_string(file).ok().map(|token| token.trim().to_owned())
+        let seen = format!("/proc/{}/root{}", self.pid(), file.display());
+        let token = std::fs::read_to_string(file).or_else(|_| std::fs::read_to_string(seen));
+        token.ok().map(|token| token.trim().to_owned())
     }
 
     /// A request to the admin API for what is at a path, with the token of the hub.
