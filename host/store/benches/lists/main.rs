@@ -2,7 +2,8 @@
 //! events. It fails if one takes longer than the limit.
 //!
 //! `cargo bench -p weir-store --bench lists`; `WEIR_BENCH_EVENTS` changes the number of events,
-//! `WEIR_BENCH_LIST_MS` the limit of 100 ms.
+//! `WEIR_BENCH_LIST_MS` the limit of 100 ms. `WEIR_BENCH_STORE` names a new file that is kept, to look
+//! at with a hub.
 
 #![expect(
     clippy::print_stdout,
@@ -12,6 +13,7 @@
 
 mod load;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use load::Load;
@@ -29,9 +31,11 @@ fn main() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let dir = tempfile::tempdir_in(".").unwrap();
+    let kept = std::env::var_os("WEIR_BENCH_STORE").map(PathBuf::from);
+    let path = kept.unwrap_or_else(|| dir.path().join("weir.db"));
     let slow = runtime.block_on(async {
         let begun = Instant::now();
-        let load = Load::fill(&dir.path().join("weir.db"), events).await;
+        let load = Load::fill(&path, events).await;
         let seconds = begun.elapsed().as_secs_f64();
         println!("{events} events stored, and half of them settled, in {seconds:.0} s");
         // The first round opens connections and warms caches.
