@@ -92,6 +92,8 @@ pub struct Deps {
     pub inbox: Inbox,
     pub routes: Arc<Routes>,
     pub ingress: Arc<Ingress>,
+    /// The URL of the webhook listener, as seen from this machine.
+    pub webhooks_at: String,
     pub settings: SettingsFile,
     /// None in tests of the API.
     pub(crate) console: Option<ConsoleRoutes>,

@@ -90,13 +90,16 @@ impl Hub {
         parts.health.set_tls_listeners(tls_listeners.clone());
 
         let invoker = parts.invoker(runtimes.guests.clone())?;
-        let ingress = Arc::new(parts.ingress(&invoker, server_tls)?);
+        let ingress = Arc::new(parts.ingress(&invoker, server_tls.clone())?);
         let egress = parts.egress()?;
         let (handlers, inbox) = (invoker.handle(), egress.inbox());
         let fallback = parts.fallback_webhook()?;
         let rollups = RollupWorker::new(parts.ctx.clone());
+        let webhooks_at = listeners.webhooks_at(server_tls.is_some())?;
+        let unsaved = rollups.unsaved();
+        let admin = parts.admin(&ingress, &handlers, &egress, (admin_tls, unsaved), webhooks_at)?;
         Ok(Self {
-            admin: parts.admin(&ingress, &handlers, &egress, (admin_tls, rollups.unsaved()))?,
+            admin,
             retention: parts.retention(),
             rollups,
             missing: parts.missing_targets(&handlers),
@@ -249,6 +252,7 @@ impl Parts {
         handlers: &InvokerHandle,
         egress: &Egress,
         (tls, unsaved): (Option<Arc<ServerTls>>, Unsaved),
+        webhooks_at: String,
     ) -> anyhow::Result<Admin> {
         let deps = admin::Deps {
             allowed_hosts: self.config.admin.allowed_hosts.clone(),
@@ -262,6 +266,7 @@ impl Parts {
             inbox: egress.inbox(),
             routes: self.routes.clone(),
             ingress: ingress.clone(),
+            webhooks_at,
             settings: SettingsFile::of(&self.config),
             console: Some(console::routes()),
             unsaved,

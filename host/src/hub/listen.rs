@@ -1,7 +1,7 @@
 //! The listening sockets. They are bound before the store is opened: if a port is in use, no data
 //! has changed.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use thiserror::Error;
 
@@ -83,6 +83,19 @@ impl Listeners {
 
     pub(super) fn addresses(&self) -> std::io::Result<Addresses> {
         Ok(Addresses { ingress: self.ingress.local_addr()?, admin: self.admin.local_addr()? })
+    }
+
+    /// The URL of the webhook listener, as seen from this machine.
+    pub(super) fn webhooks_at(&self, is_tls: bool) -> std::io::Result<String> {
+        let mut address = self.ingress.local_addr()?;
+        if address.ip().is_unspecified() {
+            address.set_ip(match address {
+                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        let scheme = if is_tls { "https" } else { "http" };
+        Ok(format!("{scheme}://{address}"))
     }
 }
 

@@ -71,6 +71,8 @@ pub(crate) struct AdminService {
     inbox: Inbox,
     routes: Arc<Routes>,
     ingress: Arc<Ingress>,
+    /// The URL of the webhook listener, as seen from this machine.
+    webhooks_at: String,
     pub(super) identity: Arc<Identity>,
     /// True if browsers reach the listener over TLS.
     pub(super) is_tls: bool,
@@ -102,6 +104,7 @@ impl AdminService {
             inbox: deps.inbox,
             routes: deps.routes,
             ingress: deps.ingress,
+            webhooks_at: deps.webhooks_at,
             identity,
             is_tls: deps.tls.is_some(),
             unsaved: deps.unsaved,

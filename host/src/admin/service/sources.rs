@@ -21,6 +21,13 @@ impl AdminService {
         ListPage::whole(self.ingress.sources().into_iter().map(views::source))
     }
 
+    /// The URL of a source's webhooks: the configured one, or that of this hub's listener.
+    pub(crate) fn webhook_url(&self, source: &SourceName) -> String {
+        let found = self.ingress.sources().into_iter().find(|one| one.name == *source);
+        let configured = found.and_then(|source| source.public_url);
+        configured.unwrap_or_else(|| format!("{}/webhook/{source}", self.webhooks_at))
+    }
+
     /// The same with their counts and states.
     pub(in crate::admin) async fn sources_with_health(&self) -> ListPage<SourceView> {
         let mut health = self.source_health().await;
@@ -32,7 +39,7 @@ impl AdminService {
     }
 
     /// One source in force with its counts, its state, and the fields of its events.
-    pub(in crate::admin) async fn source(&self, name: &str) -> Result<SourceView, ApiError> {
+    pub(crate) async fn source(&self, name: &str) -> Result<SourceView, ApiError> {
         let name = source_name(name)?;
         let found = self.sources_with_health().await.items.into_iter().find(|s| s.name == name);
         match found {

@@ -129,6 +129,7 @@ async fn deps(folder: &Path, table: &RouteTable) -> (HubContext, Deps) {
         egress: egress.handle(),
         routes,
         ingress: Arc::new(Ingress::new(&config, ctx.clone(), of_ingress)),
+        webhooks_at: "http://127.0.0.1:8080".into(),
         settings: config::SettingsFile::of(&config),
         console: None,
         unsaved: Unsaved::new(ctx.metrics.clone(), ctx.clock.now()),

@@ -14,9 +14,7 @@ use super::{lanes, timeline, why_text};
 use crate::admin::error::ApiError;
 use crate::admin::extract::{PathText, Service};
 use crate::admin::service::AdminService;
-use crate::api::{
-    EventAnswer, EventDetailView, EventSummary, PayloadView, RefusalView, WaitReason, WhyAnswer,
-};
+use crate::api::{EventAnswer, EventDetailView, EventSummary, RefusalView, WaitReason, WhyAnswer};
 use crate::console::amounts;
 use crate::console::body::{self, PayloadPanel, PayloadTab};
 use crate::console::flash::{Flash, flash};
@@ -89,8 +87,9 @@ async fn event(
         EventTab::Path | EventTab::Why => None,
     };
     let request = request_panel(service, shown, query).await?;
+    let curl = curl(service, shown);
     let main = html! {
-        (head(&frame.reader, shown))
+        (head(&frame.reader, shown, curl.as_deref()))
         (flash(query.did, query.n))
         div.cols.r {
             (what_happened(frame, shown, &why, family.as_ref(), query.show))
@@ -101,7 +100,7 @@ async fn event(
     Ok(frame.page(&title, Place::Events, &main))
 }
 
-fn head(reader: &PageReader, shown: &EventDetailView) -> Markup {
+fn head(reader: &PageReader, shown: &EventDetailView, curl: Option<&str>) -> Markup {
     let event = &shown.event;
     html! {
         div.head {
@@ -119,13 +118,13 @@ fn head(reader: &PageReader, shown: &EventDetailView) -> Markup {
                     (state_sentence(event, &reader.times))
                 }
             }
-            div.acts { (acts(reader, shown)) }
+            div.acts { (acts(reader, shown, curl)) }
         }
     }
 }
 
 /// The acts on an event; the first one is the most likely to help.
-fn acts(reader: &PageReader, shown: &EventDetailView) -> Markup {
+fn acts(reader: &PageReader, shown: &EventDetailView, curl: Option<&str>) -> Markup {
     let event = &shown.event;
     let id = event.id.to_string();
     let steps = path::steps(event);
@@ -143,9 +142,7 @@ fn acts(reader: &PageReader, shown: &EventDetailView) -> Markup {
                 &format!("/events/{id}/requeue"), &[("delivery", &delivery)]))
         }
         (act_link(reader, NeededRole::Operate, ("Replay…", replay_weight), &replay))
-        @if let Some(payload) = &shown.payload {
-            @if let Some(curl) = curl(shown, payload) { (parts::copy(&curl, "Copy as curl")) }
-        }
+        @if let Some(curl) = curl { (parts::copy(curl, "Copy as curl")) }
     }
 }
 
@@ -194,10 +191,10 @@ fn name_of(target: &Target) -> &str {
     }
 }
 
-fn curl(shown: &EventDetailView, payload: &PayloadView) -> Option<String> {
-    let source = shown.request.as_ref()?.source.as_str();
-    let url = format!("http://127.0.0.1:8080/webhook/{}", parts::path_part(source));
-    body::curl_command("POST", &url, payload)
+/// The request as a command that sends it again.
+fn curl(service: &AdminService, shown: &EventDetailView) -> Option<String> {
+    let url = service.webhook_url(&shown.request.as_ref()?.source);
+    body::curl_command("POST", &url, shown.payload.as_ref()?)
 }
 
 fn what_happened(
@@ -295,6 +292,9 @@ fn facts(frame: &Frame, shown: &EventDetailView) -> Markup {
     }
     if let Some(category) = event.category {
         rows.push(("Category", html! { (category) }));
+    }
+    if let Some(trace) = &event.trace {
+        rows.push(("Trace", html! { span.m { (trace) } }));
     }
     rows.push(("Rules", html! { span.m { (event.table) } }));
     rows.push(("Size", html! { (amounts::size(event.size)) " with headers" }));

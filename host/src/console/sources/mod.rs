@@ -3,6 +3,7 @@
 
 mod list;
 mod page;
+mod shapes;
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::list::{address, last};
-use super::{secrets, state};
+use super::{secrets, shapes, state};
 use crate::admin::error::ApiError;
 use crate::admin::extract::Service;
 use crate::admin::principal::Principal;
@@ -45,11 +45,8 @@ pub(super) async fn show(
     Path(name): Path<String>,
     Query(done): Query<SampleDone>,
 ) -> Result<Response, ApiError> {
-    let view = service.sources().items.into_iter().find(|view| view.name.as_str() == name);
-    let view = view.ok_or_else(|| {
-        ApiError::not_found("source_not_found", "there is no source of this name")
-    })?;
-    let health = service.health_report().await.sources.remove(&name);
+    let view = service.source(&name).await?;
+    let health = view.health.clone();
     let query = StatsQuery { source: Some(view.name.clone()), ..StatsQuery::default() };
     let stats = service.stats(query).await?;
     let query =
@@ -86,6 +83,7 @@ pub(super) async fn show(
                     (refusals_panel(&frame, &refusals))
                     (parts::panel("Who gets its events", &html! { "rules in force" },
                         &routes::patterns(&rules)))
+                    (shapes::panel(&frame, view.shapes.as_deref().unwrap_or_default()))
                 }
                 div.stackv { (set_up(&view)) (verification(&frame, &view)) }
             }
