@@ -2,8 +2,8 @@
 //! events. It fails if one takes longer than the limit.
 //!
 //! `cargo bench -p weir-store --bench lists`; `WEIR_BENCH_EVENTS` changes the number of events,
-//! `WEIR_BENCH_LIST_MS` the limit of 100 ms. `WEIR_BENCH_STORE` names a new file that is kept, to look
-//! at with a hub.
+//! `WEIR_BENCH_LIST_MS` the limit of 100 ms. `WEIR_BENCH_STORE` names a new file that is kept, to
+//! look at with a hub.
 
 #![expect(
     clippy::print_stdout,
