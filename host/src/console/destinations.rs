@@ -4,37 +4,18 @@
 use axum::extract::{Path, Query};
 use axum::response::Response;
 use maud::{Markup, html};
-use serde::Deserialize;
 use weir_core::name::Target;
 
 use super::amounts;
 use super::foreign::Foreign;
 use super::frame::{Frame, Place};
-use super::parts::{self, NoteKind};
-use super::targets::{self, Queues};
+use super::parts;
+use super::target_acts::TargetDone;
+use super::targets::{self, Queues, TargetWork};
 use super::words::StateWord;
 use crate::admin::error::ApiError;
 use crate::admin::extract::Service;
 use crate::api::{DestinationView, HealthState, StatsQuery, TargetStats};
-
-/// The act that led to a page of a target.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct TargetDone {
-    did: Option<String>,
-}
-
-impl TargetDone {
-    /// The result of the act in words.
-    pub(super) fn note(&self) -> Markup {
-        let said = match self.did.as_deref() {
-            Some("paused") => "Paused. Deliveries wait and lose no attempts until you resume.",
-            Some("resumed") => "Resumed. What waited goes out, oldest first.",
-            Some("tried") => "What waited for a retry is due now. While it fails, one is tried.",
-            _ => return html! {},
-        };
-        parts::note(NoteKind::Plain, &html! { (said) })
-    }
-}
 
 /// Answers `/destinations`.
 pub(super) async fn list(service: Service, frame: Frame) -> Result<Response, ApiError> {
@@ -139,13 +120,9 @@ pub(super) async fn show(
         ApiError::not_found("destination_not_found", "there is no destination of this name")
     })?;
     let target = Target::Destination(view.name.clone());
-    let queues = service.health_report().await.queues.unwrap_or_default();
-    let holds = targets::holds(&service, &target).await?;
-    let stats = service.stats(targets::last_day(&target)).await?;
+    let TargetWork { queues, holds, stats, rules } = TargetWork::read(&service, &target).await?;
     let (waiting, is_failing) =
         (targets::waiting(&queues, &target), view.state == HealthState::Failing);
-    let rules = service.rules().items.into_iter().filter(|rule| rule.target == target);
-    let rules: Vec<_> = rules.collect();
     let main = html! {
         div.head {
             div {

@@ -7,15 +7,16 @@ use maud::{Markup, html};
 use weir_core::name::Target;
 
 use super::amounts;
-use super::destinations::{TargetDone, cell};
+use super::destinations::cell;
 use super::foreign::{Foreign, ForeignLines};
 use super::frame::{Frame, Place};
 use super::parts::{self, NoteKind};
-use super::targets::{self, Queues};
+use super::target_acts::TargetDone;
+use super::targets::{self, Queues, TargetWork};
 use super::words::StateWord;
 use crate::admin::error::ApiError;
 use crate::admin::extract::Service;
-use crate::api::{HandlerView, HealthState, RuleView, StatsAnswer, StatsQuery, TargetStats};
+use crate::api::{HandlerView, HealthState, StatsAnswer, StatsQuery, TargetStats};
 
 /// Characters of a version's hash that are shown.
 const VERSION_CHARS: usize = 7;
@@ -141,13 +142,9 @@ pub(super) async fn show(
         ApiError::not_found("handler_not_found", "there is no handler of this name")
     })?;
     let target = Target::Handler(view.name.clone());
-    let queues = service.health_report().await.queues.unwrap_or_default();
-    let holds = targets::holds(&service, &target).await?;
-    let stats = service.stats(targets::last_day(&target)).await?;
+    let TargetWork { queues, holds, stats, rules } = TargetWork::read(&service, &target).await?;
     let (waiting, is_failing) =
         (targets::waiting(&queues, &target), view.health == HealthState::Failing);
-    let rules: Vec<RuleView> =
-        service.rules().items.into_iter().filter(|rule| rule.target == target).collect();
     let main = html! {
         div.head {
             div {

@@ -53,6 +53,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{get, post};
 
+use self::target_acts::TargetFolder;
 use crate::admin::ConsoleRoutes;
 use crate::admin::service::AdminService;
 
@@ -100,13 +101,9 @@ fn targets() -> Router<Arc<AdminService>> {
     Router::new()
         .route("/handlers", get(handlers::list))
         .route("/handlers/{name}", get(handlers::show))
-        .route("/handlers/{name}/pause", post(target_acts::pause_handler))
-        .route("/handlers/{name}/resume", post(target_acts::resume_handler))
-        .route("/handlers/{name}/try", post(target_acts::try_handler))
         .route("/destinations", get(destinations::list))
         .route("/destinations/{name}", get(destinations::show))
-        .route("/destinations/{name}/pause", post(target_acts::pause_destination))
-        .route("/destinations/{name}/resume", post(target_acts::resume_destination))
-        .route("/destinations/{name}/try", post(target_acts::try_destination))
         .route("/routes", get(routes::show))
+        .merge(target_acts::router(TargetFolder::Handlers))
+        .merge(target_acts::router(TargetFolder::Destinations))
 }

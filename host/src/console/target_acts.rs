@@ -1,92 +1,106 @@
 //! Acts on handlers and destinations: pause, resume, try. Each leads back to the target's page.
 
+use std::sync::Arc;
+
+use axum::Router;
 use axum::extract::{Form, Path};
 use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::routing::post;
+use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::parts;
+use super::parts::{self, NoteKind};
 use crate::admin::error::ApiError;
 use crate::admin::extract::Service;
 use crate::admin::principal::Principal;
+use crate::admin::service::AdminService;
 use crate::api::{PlaceHoldBody, RetryBody};
+
+/// The targets whose pages are in one folder.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum TargetFolder {
+    Handlers,
+    Destinations,
+}
+
+impl TargetFolder {
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Handlers => "/handlers",
+            Self::Destinations => "/destinations",
+        }
+    }
+
+    /// The scope of a hold on one of them.
+    fn scope(self, name: &str) -> String {
+        match self {
+            Self::Handlers => format!("handler:{name}"),
+            Self::Destinations => format!("destination:{name}"),
+        }
+    }
+
+    fn retry(self, name: &str) -> RetryBody {
+        let name = Some(name.to_owned());
+        match self {
+            Self::Handlers => RetryBody { handler: name, ..RetryBody::default() },
+            Self::Destinations => RetryBody { destination: name, ..RetryBody::default() },
+        }
+    }
+
+    /// The page of one of them, which says what was done.
+    fn page_after(self, name: &str, did: &str) -> Response {
+        let path = format!("{}/{}", self.path(), parts::path_part(name));
+        Redirect::to(&parts::address(&path, &[("did", did)])).into_response()
+    }
+}
+
+/// The act that led to a page of a target.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct TargetDone {
+    did: Option<String>,
+}
+
+impl TargetDone {
+    /// The result of the act in words.
+    pub(super) fn note(&self) -> Markup {
+        let said = match self.did.as_deref() {
+            Some("paused") => "Paused. Deliveries wait and lose no attempts until you resume.",
+            Some("resumed") => "Resumed. What waited goes out, oldest first.",
+            Some("tried") => "What waited for a retry is due now. While it fails, one is tried.",
+            _ => return html! {},
+        };
+        parts::note(NoteKind::Plain, &html! { (said) })
+    }
+}
 
 /// The hold to release.
 #[derive(Debug, Deserialize)]
-pub(super) struct ResumeForm {
+struct ResumeForm {
     hold: String,
 }
 
-/// Answers `POST /handlers/{name}/pause`.
-pub(super) async fn pause_handler(
-    service: Service,
-    by: Principal,
-    Path(name): Path<String>,
-) -> Result<Response, ApiError> {
-    pause(&service, by, &format!("handler:{name}")).await?;
-    Ok(back("/handlers/", &name, "paused"))
-}
-
-/// Answers `POST /destinations/{name}/pause`.
-pub(super) async fn pause_destination(
-    service: Service,
-    by: Principal,
-    Path(name): Path<String>,
-) -> Result<Response, ApiError> {
-    pause(&service, by, &format!("destination:{name}")).await?;
-    Ok(back("/destinations/", &name, "paused"))
-}
-
-async fn pause(service: &Service, by: Principal, scope: &str) -> Result<(), ApiError> {
-    let reason = Some("paused in the console".to_owned());
-    let body = PlaceHoldBody { scope: scope.to_owned(), reason, until: None };
-    service.place_hold(body, by).await.map(drop)
-}
-
-/// Answers `POST /handlers/{name}/resume`.
-pub(super) async fn resume_handler(
-    service: Service,
-    by: Principal,
-    Path(name): Path<String>,
-    Form(form): Form<ResumeForm>,
-) -> Result<Response, ApiError> {
-    service.release_hold(&form.hold, by).await?;
-    Ok(back("/handlers/", &name, "resumed"))
-}
-
-/// Answers `POST /destinations/{name}/resume`.
-pub(super) async fn resume_destination(
-    service: Service,
-    by: Principal,
-    Path(name): Path<String>,
-    Form(form): Form<ResumeForm>,
-) -> Result<Response, ApiError> {
-    service.release_hold(&form.hold, by).await?;
-    Ok(back("/destinations/", &name, "resumed"))
-}
-
-/// Answers `POST /handlers/{name}/try`.
-pub(super) async fn try_handler(
-    service: Service,
-    by: Principal,
-    Path(name): Path<String>,
-) -> Result<Response, ApiError> {
-    let body = RetryBody { handler: Some(name.clone()), ..RetryBody::default() };
-    service.retry(body, by).await?;
-    Ok(back("/handlers/", &name, "tried"))
-}
-
-/// Answers `POST /destinations/{name}/try`.
-pub(super) async fn try_destination(
-    service: Service,
-    by: Principal,
-    Path(name): Path<String>,
-) -> Result<Response, ApiError> {
-    let body = RetryBody { destination: Some(name.clone()), ..RetryBody::default() };
-    service.retry(body, by).await?;
-    Ok(back("/destinations/", &name, "tried"))
-}
-
-fn back(folder: &str, name: &str, did: &str) -> Response {
-    let path = format!("{folder}{}", parts::path_part(name));
-    Redirect::to(&parts::address(&path, &[("did", did)])).into_response()
+/// The acts on the targets of a folder.
+pub(super) fn router(folder: TargetFolder) -> Router<Arc<AdminService>> {
+    let path = |act: &str| format!("{}/{{name}}/{act}", folder.path());
+    let pause = async move |service: Service, by: Principal, Path(name): Path<String>| {
+        let reason = Some("paused in the console".to_owned());
+        let body = PlaceHoldBody { scope: folder.scope(&name), reason, until: None };
+        service.place_hold(body, by).await?;
+        Ok::<_, ApiError>(folder.page_after(&name, "paused"))
+    };
+    let resume = async move |service: Service,
+                             by: Principal,
+                             Path(name): Path<String>,
+                             Form(form): Form<ResumeForm>| {
+        service.release_hold(&form.hold, by).await?;
+        Ok::<_, ApiError>(folder.page_after(&name, "resumed"))
+    };
+    let try_now = async move |service: Service, by: Principal, Path(name): Path<String>| {
+        service.retry(folder.retry(&name), by).await?;
+        Ok::<_, ApiError>(folder.page_after(&name, "tried"))
+    };
+    Router::new()
+        .route(&path("pause"), post(pause))
+        .route(&path("resume"), post(resume))
+        .route(&path("try"), post(try_now))
 }

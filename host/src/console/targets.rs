@@ -15,7 +15,9 @@ use super::parts::{self, NeededRole, Weight};
 use crate::admin::error::ApiError;
 use crate::admin::service::AdminService;
 use crate::api::params::PointInTime;
-use crate::api::{HoldView, HoldsQuery, StatsAnswer, StatsQuery, TargetCounts, TargetStats};
+use crate::api::{
+    HoldView, HoldsQuery, RuleView, StatsAnswer, StatsQuery, TargetCounts, TargetStats,
+};
 
 /// A target by name, as a link to its page.
 pub(super) fn named(target: &Target) -> Markup {
@@ -28,6 +30,29 @@ pub(super) fn named(target: &Target) -> Markup {
 
 /// The number of deliveries in each state that are not done, for each target.
 pub(super) type Queues = BTreeMap<String, BTreeMap<String, u64>>;
+
+/// The work of a target, as its page shows it.
+#[derive(Debug)]
+pub(super) struct TargetWork {
+    pub(super) queues: Queues,
+    pub(super) holds: Vec<HoldView>,
+    /// The last day.
+    pub(super) stats: StatsAnswer,
+    /// The rules in force that bind events to it.
+    pub(super) rules: Vec<RuleView>,
+}
+
+impl TargetWork {
+    pub(super) async fn read(service: &AdminService, target: &Target) -> Result<Self, ApiError> {
+        let rules = service.rules().items.into_iter().filter(|rule| rule.target == *target);
+        Ok(Self {
+            queues: service.health_report().await.queues.unwrap_or_default(),
+            holds: holds(service, target).await?,
+            stats: service.stats(last_day(target)).await?,
+            rules: rules.collect(),
+        })
+    }
+}
 
 /// Those of a target that wait for an attempt.
 pub(super) fn waiting(queues: &Queues, target: &Target) -> u64 {
@@ -97,7 +122,7 @@ pub(super) fn millis(ms: Option<f64>) -> String {
 }
 
 /// The parameters of the statistics of a target in the last day.
-pub(super) fn last_day(target: &Target) -> StatsQuery {
+fn last_day(target: &Target) -> StatsQuery {
     let since = Some(PointInTime::Ago(Duration::from_secs(86_400)));
     StatsQuery { since, target: Some(target.clone()), ..StatsQuery::default() }
 }
@@ -112,10 +137,7 @@ fn micros(ms: f64) -> u64 {
 }
 
 /// The holds of operators on a target, the oldest first.
-pub(super) async fn holds(
-    service: &AdminService,
-    target: &Target,
-) -> Result<Vec<HoldView>, ApiError> {
+async fn holds(service: &AdminService, target: &Target) -> Result<Vec<HoldView>, ApiError> {
     let query = HoldsQuery { scope: Some(target.to_string()) };
     Ok(service.holds(query).await?.items)
 }
