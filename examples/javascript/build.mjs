@@ -3,7 +3,8 @@
 // HANDLER is JavaScript or TypeScript that exports `describe` and `handle`; both may be async. It
 // is bundled with `weir.js` and all its imports, async functions are rewritten so that QuickJS runs
 // them to their end, and the bundle becomes a component.
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -18,6 +19,20 @@ if (handler === undefined) {
   process.exit(2);
 }
 
+const wit = process.env.WEIR_WIT ?? (existsSync(join(here, 'wit')) ? join(here, 'wit') : join(here, '../../wit'));
+const [, contract] = (await readFile(join(wit, 'handler.wit'), 'utf8')).match(/^package weir:handler@(.*);$/m);
+
+// The sources import `weir:handler/log`, and a component the version of the contract too.
+const functionsOfTheHub = {
+  name: 'weir',
+  setup(build) {
+    build.onResolve({ filter: /^weir:handler\// }, ({ path }) => ({
+      path: `${path.split('@')[0]}@${contract}`,
+      external: true,
+    }));
+  },
+};
+
 // The prelude comes first, so that the handler can use it while it is loaded.
 const main = `
   import { prelude, toItsEnd } from ${JSON.stringify(join(here, 'weir.js'))};
@@ -26,23 +41,29 @@ const main = `
   export const describe = toItsEnd(handler.describe);
   export const handle = toItsEnd(handler.handle);
 `;
-const bundled = await build({
+const [map, bundle] = (await build({
   stdin: { contents: main, resolveDir: process.cwd() },
   bundle: true,
   write: false,
+  // Written nowhere; the names of the sources are relative to it.
+  outfile: join(dirname(resolve(handler)), 'bundle.js'),
+  sourcemap: 'external',
+  sourcesContent: false,
   format: 'esm',
-  external: ['weir:*'],
+  plugins: [functionsOfTheHub],
   supported: { 'async-await': false, 'async-generator': false, 'for-await': false, 'top-level-await': false },
-});
+})).outputFiles;
+// At its end, so that no line moves: the prelude names the lines of an error by it.
+const { sources, mappings } = JSON.parse(map.text);
+const source = `${bundle.text}\nglobalThis.weirSourceMap = ${JSON.stringify({ sources, mappings })};\n`;
 
 const folder = await mkdtemp(join(tmpdir(), 'weir-'));
 try {
   const jsPath = join(folder, 'handler.js');
-  await writeFile(jsPath, bundled.outputFiles[0].text);
-  const wit = process.env.WEIR_WIT ?? join(here, '../../wit');
+  await writeFile(jsPath, source);
   const { component } = await componentize({
     witPath: wit,
-    jsSource: bundled.outputFiles[0].text,
+    jsSource: source,
     jsPath,
     moduleRoot: folder,
     world: 'handler',

@@ -7,8 +7,9 @@
 // - Randomness: the program starts when it is built, so that `Math.random()` would give the same
 //   numbers in every run. Here they come from the run.
 // - `console` writes into the handler's log.
-import * as log from 'weir:handler/log@0.1.0';
-import { random } from 'weir:handler/context@0.1.0';
+// - An error names the files and lines of your sources, not those of the bundle.
+import * as log from 'weir:handler/log';
+import { random } from 'weir:handler/context';
 
 // The hub recognises a module with the prelude by this text.
 export const prelude = 'weir:javascript-prelude/1';
@@ -307,6 +308,59 @@ globalThis.console = {
   timeEnd() {},
 };
 
+// --- places of errors
+// -------------------------------------------------------------------------------------------------------
+
+const DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
+
+// The numbers of a segment of a source map: base 64, five bits a digit, the sign in the last bit.
+function numbers(segment) {
+  const found = [];
+  let value = 0;
+  let shift = 0;
+  for (const digit of segment) {
+    const bits = DIGITS.indexOf(digit);
+    value |= (bits & 31) << shift;
+    shift += 5;
+    if (bits & 32) continue;
+    found.push(value & 1 ? -(value >> 1) : value >> 1);
+    value = shift = 0;
+  }
+  return found;
+}
+
+// The place in the sources of a place in the bundle, such as `rule.js:12:3`.
+function sourceOf(line, column) {
+  const { sources, mappings } = globalThis.weirSourceMap;
+  let [source, sourceLine, sourceColumn, found] = [0, 0, 0, undefined];
+  mappings.split(';').slice(0, line).forEach((segments, index) => {
+    let at = 0;
+    for (const segment of segments.split(',')) {
+      const [moved, ...origin] = numbers(segment);
+      at += moved ?? 0;
+      if (origin.length < 3) continue;
+      source += origin[0];
+      sourceLine += origin[1];
+      sourceColumn += origin[2];
+      if (index === line - 1 && at < column) found = `${sources[source]}:${sourceLine + 1}:${sourceColumn + 1}`;
+    }
+  });
+  return found;
+}
+
+// Gives an error the stack of the sources, without the frames of this prelude.
+function locate(error) {
+  if (!(error instanceof Error) || globalThis.weirSourceMap === undefined) return error;
+  const frames = [];
+  for (const [, name, line, column] of String(error.stack).matchAll(/at (\S+) \(\S+?:(\d+):(\d+)\)/g)) {
+    const place = sourceOf(Number(line), Number(column));
+    if (place !== undefined && !/(^|\/)weir\.js:|<stdin>:/.test(place)) frames.push(`    at ${name} (${place})\n`);
+  }
+  error.stack = frames.join('');
+  if (error.name !== 'Error') error.message = `${error.name}: ${error.message}`;
+  return error;
+}
+
 // --- the handler
 // --------------------------------------------------------------------------------------------------------
 
@@ -315,15 +369,19 @@ function toItsEnd(call) {
   if (typeof call !== 'function') throw new TypeError('a handler exports the functions `describe` and `handle`');
   return (...args) => {
     running = true;
-    let result = call(...args);
-    if (result instanceof native) {
-      throw new Error('handle returned a promise of the engine, which nothing runs: build the handler with build.mjs');
+    try {
+      let result = call(...args);
+      if (result instanceof native) {
+        throw new Error('handle returned a promise of the engine, which nothing runs: build the handler with build.mjs');
+      }
+      if (typeof result?.then === 'function') result = WeirPromise.resolve(result);
+      drain();
+      if (result instanceof WeirPromise) result = WeirPromise.outcome(result);
+      for (const promise of rejected) throw WeirPromise.reason(promise);
+      return result;
+    } catch (error) {
+      throw locate(error);
     }
-    if (typeof result?.then === 'function') result = WeirPromise.resolve(result);
-    drain();
-    if (result instanceof WeirPromise) result = WeirPromise.outcome(result);
-    for (const promise of rejected) throw WeirPromise.reason(promise);
-    return result;
   };
 }
 

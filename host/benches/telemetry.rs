@@ -83,5 +83,6 @@ fn main() {
 
 fn of(kind: EventType) -> NewEvent {
     let routed = Routed { table: TableHash([0; 16]), decisions: "".into(), deliveries: Vec::new() };
-    NewEvent { kind, category: None, delivery_id: None, dedup: None, part: None, routed }
+    let (dedup, part, keys) = (None, None, Vec::new());
+    NewEvent { kind, category: None, delivery_id: None, dedup, part, keys, routed }
 }

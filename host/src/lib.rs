@@ -5,8 +5,11 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests may spawn tasks directly"))]
 
-// 1-2 accept: webhooks are verified and stored before they are answered.
+// 1-2 accept: webhooks are verified and stored before they are answered. Messages are taken from
+// servers. Schedules emit events that no sender sends.
 pub mod ingress;
+pub mod pull;
+mod schedules;
 
 // 3 route: the current table.
 pub mod routing;
@@ -20,6 +23,11 @@ mod delivery;
 #[cfg(test)]
 mod dispatch_tests;
 pub mod guard;
+
+// Runs of modules outside of a hub, for the command line and before a version serves, and backtests
+// made of them.
+mod backtest;
+mod offline;
 
 // 7 observe: metrics, health, notices.
 pub mod observe;
@@ -35,17 +43,20 @@ mod console;
 pub mod demo;
 pub mod serve;
 mod starters;
+mod templates;
 
 pub mod alerts;
 pub mod context;
 pub mod hub;
+pub mod jobs;
 mod target_changes;
 pub mod upkeep;
 
-// The base: TLS, keys, the clock, tasks, signals and the log.
+// The base: calls to hubs and providers, TLS, keys, the clock, tasks, signals and the log.
 pub(crate) mod http_client;
 pub mod keys;
 pub mod program;
+mod provider_api;
 pub mod runtime;
 pub mod samples;
 pub mod tls;

@@ -15,7 +15,8 @@ use crate::{samples, starters};
 /// Run the hub; without weir.toml, in development mode on loopback
 ///
 /// TERM, INT and QUIT stop it once the work in progress is finished, within shutdown.grace; a
-/// second signal skips the wait. HUP reloads the configuration.
+/// second signal skips the wait. HUP reloads the configuration. With --paused a hold is on the
+/// whole hub from the start; it stays over restarts until it is released.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeArgs {
     /// Configuration file [default: weir.toml]
@@ -24,6 +25,9 @@ pub struct ServeArgs {
     /// Development mode: allow secrets in the file, add an inbox, log each event
     #[arg(long)]
     pub dev: bool,
+    /// Accept and store webhooks and run nothing, until `weir release hub`
+    #[arg(long)]
+    pub paused: bool,
 }
 
 /// Runs a hub until it is told to stop, or fails.
@@ -66,9 +70,10 @@ fn prepare(args: &ServeArgs) -> Result<Prepared, Exit> {
     };
     // First, while the process has one thread.
     let sockets = ServiceSockets::take().map_err(|error| usage(&error))?;
-    let Loaded { config, file, warnings } =
+    let Loaded { mut config, file, warnings } =
         config::load(args.config.as_deref(), Mode::from_flag(args.dev))
             .map_err(|error| usage(&error))?;
+    config.starts_paused = args.paused;
     let each_event = config.mode.is_development();
     let (copy, log) = match &config.otlp.logs {
         Some(_) => Some(LogCopy::new()).unzip(),

@@ -62,6 +62,8 @@ pub const STATE_VALUE_BYTES_MAX: usize = 64 * KIB;
 pub const STATE_BYTES_PER_HANDLER_MAX: usize = 64 * MIB;
 /// The maximum number of state calls in one run.
 pub const STATE_CALLS_PER_RUN_MAX: usize = 1_000;
+/// The maximum record of what a run read, kept with its attempt, in bytes.
+pub const READS_RECORD_BYTES_MAX: usize = 64 * KIB;
 /// The maximum number of keys in one result of `state.keys`.
 pub const STATE_KEYS_PER_CALL_MAX: u32 = 1_000;
 /// The maximum expiry of a state key, in seconds (a year).
@@ -75,6 +77,8 @@ pub const LOG_LINE_BYTES_MAX: usize = 16 * KIB;
 pub const RANDOM_BYTES_PER_CALL_MAX: u32 = 1_024;
 /// The maximum number of subscriptions of one module.
 pub const SUBSCRIPTIONS_MAX: usize = 100;
+/// The maximum number of destinations that one module says it needs.
+pub const NEEDED_DESTINATIONS_MAX: usize = 100;
 /// The maximum length of a handler's `about` line, in bytes.
 pub const ABOUT_BYTES_MAX: usize = 500;
 /// The maximum size of a module file, in bytes.

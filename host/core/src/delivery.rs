@@ -85,6 +85,8 @@ word_enum! {
         Blocked = "blocked",
         /// Its lineage has emitted as many events as allowed.
         DescendantsExhausted = "descendants_exhausted",
+        /// The condition, order key or message of its rule could not be evaluated on the event.
+        ConditionError = "condition_error",
         /// The handler or destination was missing for too long.
         Missing = "missing",
         /// The hub died during the attempt.
@@ -137,6 +139,26 @@ pub fn decide(
                 NextState::Retry { delay: planned.max(asked) }
             }
         },
+    }
+}
+
+word_enum! {
+    /// The fate of a delivery that cannot be processed while others wait behind it in its order.
+    OnBlocked {
+        /// It becomes a dead letter, and the next one is due.
+        Skip = "skip",
+        /// It is tried until it succeeds, and the others wait.
+        Wait = "wait",
+    }
+}
+
+/// The state after an attempt of a delivery with an order key. `longest` is the longest wait of
+/// its retries.
+#[must_use]
+pub fn at_the_head(next: NextState, on_blocked: OnBlocked, longest: Duration) -> NextState {
+    match (next, on_blocked) {
+        (NextState::DeadLetter, OnBlocked::Wait) => NextState::Retry { delay: longest },
+        _ => next,
     }
 }
 
@@ -209,6 +231,16 @@ mod tests {
     fn decided(verdict: Verdict, attempt: u32) -> NextState {
         let cap = Duration::from_secs(3600);
         decide(verdict, attempt, &policy(3), cap, &mut StdRng::seed_from_u64(0))
+    }
+
+    #[test]
+    fn head_of_an_order_waits_instead_of_being_given_up() {
+        let longest = Duration::from_secs(60);
+        let of = |next, on_blocked| at_the_head(next, on_blocked, longest);
+        let waits = NextState::Retry { delay: longest };
+        assert_eq!(of(NextState::DeadLetter, OnBlocked::Wait), waits);
+        assert_eq!(of(NextState::DeadLetter, OnBlocked::Skip), NextState::DeadLetter);
+        assert_eq!(of(NextState::Processed, OnBlocked::Wait), NextState::Processed);
     }
 
     #[test]

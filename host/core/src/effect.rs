@@ -162,6 +162,54 @@ pub fn routed_message_id(event: EventId, to: &DestinationName, round: u32) -> Me
     MessageId::from_bits(truncated(hash))
 }
 
+/// The outward id of a message that a route makes of an event: equal bytes, equal id.
+#[must_use]
+pub fn shaped_message_id(
+    event: EventId,
+    to: &DestinationName,
+    round: u32,
+    content: &Payload,
+    path: Option<&str>,
+) -> MessageId {
+    let mut hash = Sha256::new();
+    hash.update(b"weir shaped 1\0");
+    hash.update(event.bits().to_be_bytes());
+    field(&mut hash, to.as_str().as_bytes());
+    for (name, value) in &content.headers {
+        field(&mut hash, name.as_bytes());
+        field(&mut hash, value);
+    }
+    field(&mut hash, &content.body);
+    // Without a path the id is the one of before paths existed.
+    if let Some(path) = path {
+        field(&mut hash, path.as_bytes());
+    }
+    in_round(&mut hash, round);
+    MessageId::from_bits(truncated(hash))
+}
+
+/// The id of the event that the answer to a message becomes: the same for an equal answer.
+#[must_use]
+pub fn answer_event_id(
+    message: MessageId,
+    from: &DestinationName,
+    kind: &EventType,
+    answer: &Payload,
+) -> EventId {
+    let mut hash = Sha256::new();
+    hash.update(b"weir answer 1\0");
+    hash.update(message.bits().to_be_bytes());
+    for part in [from.as_str(), kind.as_str()] {
+        field(&mut hash, part.as_bytes());
+    }
+    for (name, value) in &answer.headers {
+        field(&mut hash, name.as_bytes());
+        field(&mut hash, value);
+    }
+    field(&mut hash, &answer.body);
+    EventId::from_bits(truncated(hash))
+}
+
 /// The new outward id of a message that a replay sends as if it were another one.
 #[must_use]
 pub fn reissued(id: MessageId, generation: u32) -> MessageId {

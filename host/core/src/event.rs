@@ -44,6 +44,18 @@ impl EventType {
         Ok(Self(text.into()))
     }
 
+    /// The type of an alert that is sent without being stored.
+    #[must_use]
+    pub fn of_alert() -> Self {
+        Self("alert".into())
+    }
+
+    /// The type of an event that keeps a message which the hub took and cannot accept.
+    #[must_use]
+    pub fn of_refused_message() -> Self {
+        Self("message.refused".into())
+    }
+
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -128,6 +140,45 @@ impl Event {
     #[must_use]
     pub fn root(&self) -> EventId {
         self.lineage.map_or(self.id, |l| l.root)
+    }
+}
+
+/// The facts of an event that rules decide on, before it is stored or after.
+#[derive(Debug, Clone, Copy)]
+pub struct EventFacts<'a> {
+    /// None before it is stored.
+    pub id: Option<EventId>,
+    pub source: &'a SourceName,
+    pub kind: &'a EventType,
+    pub category: Option<Category>,
+    /// The sender's own id of the event.
+    pub delivery_id: Option<&'a str>,
+    pub received_at: Timestamp,
+    /// Headers and body as they are stored. May be none only for a table that does not read them
+    /// (`RouteTable::reads_payload`).
+    pub payload: Option<&'a Payload>,
+}
+
+impl<'a> EventFacts<'a> {
+    /// The facts of an event that has nothing but a source, a type and a time.
+    #[must_use]
+    pub fn new(source: &'a SourceName, kind: &'a EventType, received_at: Timestamp) -> Self {
+        let (id, category, delivery_id, payload) = (None, None, None, None);
+        Self { id, source, kind, category, delivery_id, received_at, payload }
+    }
+
+    /// The facts of an event that is stored.
+    #[must_use]
+    pub fn of(event: &'a Event) -> Self {
+        Self {
+            id: Some(event.public_id),
+            source: &event.source,
+            kind: &event.kind,
+            category: event.category,
+            delivery_id: event.delivery_id.as_deref(),
+            received_at: event.received_at,
+            payload: Some(&event.payload),
+        }
     }
 }
 

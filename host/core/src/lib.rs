@@ -37,7 +37,11 @@ pub mod selector;
 pub mod trace;
 pub mod verify;
 
+// Look up what was identified.
+pub mod business_key;
+
 // Route.
+pub mod condition;
 pub mod route;
 pub mod unmatched;
 
@@ -46,11 +50,19 @@ pub mod effect;
 pub mod reserved_headers;
 pub mod state;
 
+// The signatures of handlers.
+pub mod module_signature;
+
 // The life of a delivery, and limits on attempts at a failing target.
 pub mod breaker;
 pub mod concurrency_limit;
 pub mod delivery;
+pub mod job;
+pub mod probation;
 pub mod retry;
+
+// The times of events that no sender sends.
+pub mod schedule;
 
 // Alerts to the operator.
 pub mod alert;

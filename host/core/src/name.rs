@@ -10,6 +10,9 @@ use thiserror::Error;
 /// The hub's own source, which alerts come from.
 pub const HUB_SOURCE: &str = "weir";
 
+/// The source of the events of schedules.
+pub const SCHEDULE_SOURCE: &str = "schedule";
+
 /// A name breaks the rule of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
@@ -100,20 +103,39 @@ names! {
     DestinationName, "destination", true, " or `_`";
 }
 
-/// The source of an event: a configured one (`github`), a handler that emitted it (`@payments`), or
-/// the hub itself (`weir`).
+impl HandlerName {
+    /// The valid name that a text was probably meant to be: `my-rule` for `My_rule`.
+    #[must_use]
+    pub fn similar(text: &str) -> Option<Self> {
+        let lower = text.chars().flat_map(char::to_lowercase);
+        let plain: String =
+            lower.map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        let parts: Vec<&str> = plain.split('-').filter(|part| !part.is_empty()).collect();
+        let joined = parts.join("-");
+        let short = joined.get(..63).unwrap_or(&joined).trim_end_matches('-');
+        Self::new(short).ok()
+    }
+}
+
+/// The beginning of the sources of answers.
+const ANSWERED: &str = "@destination.";
+
+/// The source of an event: a configured one (`github`), a handler that emitted it (`@payments`), a
+/// destination whose answer it was (`@destination.crm`), the schedules of the operator
+/// (`schedule`), or the hub itself (`weir`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceName(Arc<str>);
 
 impl SourceName {
-    /// Checks the name of a configured source. `weir` is the hub's own source, and `category`
-    /// starts another kind of pattern.
+    /// Checks the name of a configured source. `weir` and `schedule` are sources of the hub, and
+    /// `category` starts another kind of pattern.
     pub fn configured(text: &str) -> Result<Self, InvalidName> {
-        if valid(text, true) && text != HUB_SOURCE && text != "category" {
+        let is_taken = [HUB_SOURCE, SCHEDULE_SOURCE, "category"].contains(&text);
+        if valid(text, true) && !is_taken {
             Ok(Self(text.into()))
         } else {
             let text = text.chars().take(80).collect();
-            let extra = " or `_` (`weir` and `category` are taken)";
+            let extra = " or `_` (`weir`, `schedule` and `category` are taken)";
             Err(InvalidName { text, kind: "source", extra })
         }
     }
@@ -124,9 +146,21 @@ impl SourceName {
         Self(format!("@{handler}").into())
     }
 
+    /// The source of the events that answers of `destination` become. No handler has such a name.
+    #[must_use]
+    pub fn answered_by(destination: &DestinationName) -> Self {
+        Self(format!("{ANSWERED}{destination}").into())
+    }
+
     #[must_use]
     pub fn hub() -> Self {
         Self(HUB_SOURCE.into())
+    }
+
+    /// The source of the events of schedules.
+    #[must_use]
+    pub fn schedule() -> Self {
+        Self(SCHEDULE_SOURCE.into())
     }
 
     #[must_use]
@@ -140,10 +174,11 @@ impl SourceName {
         Self(text.into())
     }
 
-    /// True if a wildcard does not match it: the sources of handlers and the hub must be named.
+    /// True if a wildcard does not match it: the sources of handlers, of schedules and of the hub
+    /// must be named.
     #[must_use]
     pub fn must_be_named(&self) -> bool {
-        self.0.starts_with('@') || &*self.0 == HUB_SOURCE
+        self.0.starts_with('@') || [HUB_SOURCE, SCHEDULE_SOURCE].contains(&&*self.0)
     }
 
     #[must_use]
@@ -152,14 +187,18 @@ impl SourceName {
     }
 }
 
-/// Reads `NAME`, `@HANDLER` or `weir`.
+/// Reads `NAME`, `@HANDLER`, `@destination.NAME`, `schedule` or `weir`.
 impl FromStr for SourceName {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
+        if let Some(destination) = text.strip_prefix(ANSWERED) {
+            return DestinationName::new(destination).map(|name| Self::answered_by(&name));
+        }
         match text.strip_prefix('@') {
             Some(handler) => HandlerName::new(handler).map(|name| Self::emitted_by(&name)),
             None if text == HUB_SOURCE => Ok(Self::hub()),
+            None if text == SCHEDULE_SOURCE => Ok(Self::schedule()),
             None => Self::configured(text),
         }
     }
@@ -253,6 +292,18 @@ mod tests {
             assert!(HandlerName::new(bad).is_err(), "{bad:?}");
         }
         assert!(HandlerName::new("orders-2").is_ok() && DestinationName::new("a_b").is_ok());
+    }
+
+    #[test]
+    fn a_wrong_name_has_a_similar_right_one() {
+        let similar = |text: &str| HandlerName::similar(text).map(|name| name.to_string());
+        assert_eq!(similar("my_rule").as_deref(), Some("my-rule"));
+        assert_eq!(similar("--My Rule (2).v1").as_deref(), Some("my-rule-2-v1"));
+        assert_eq!(similar(&"a".repeat(100)).map(|name| name.len()), Some(63));
+        assert_eq!(
+            (similar(""), similar("___"), similar("ünder")),
+            (None, None, Some("nder".into()))
+        );
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Rate limits: a token bucket that refills at a constant rate. Pure: the time is an argument.
 
+use std::fmt;
 use std::time::Duration;
+
+use crate::units::format_duration;
 
 /// A rate with a burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +20,28 @@ impl Rate {
     pub fn new(count: u32, per: Duration, burst: u32) -> Self {
         let token_nanos = (nanos(per) / u64::from(count.max(1))).max(1);
         Self { token_nanos, burst_nanos: token_nanos.saturating_mul(u64::from(burst.max(1))) }
+    }
+
+    /// The time in which one token is refilled.
+    #[must_use]
+    pub fn one(self) -> Duration {
+        Duration::from_nanos(self.token_nanos)
+    }
+}
+
+impl fmt::Display for Rate {
+    /// In the largest count that states it exactly: `10/s`, `90/m`, `5/h`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(u64, char); 3] = [(1, 's'), (60, 'm'), (3_600, 'h')];
+        let counted = UNITS.iter().find_map(|(seconds, unit)| {
+            let per = seconds * 1_000_000_000;
+            let count = (per + self.token_nanos / 2) / self.token_nanos;
+            (count > 0 && per / count == self.token_nanos).then_some((count, unit))
+        });
+        match counted {
+            Some((count, unit)) => write!(f, "{count}/{unit}"),
+            None => write!(f, "1 in {}", format_duration(self.one())),
+        }
     }
 }
 
@@ -35,6 +60,14 @@ impl Bucket {
         let available_at =
             self.full_at.saturating_add(rate.token_nanos).saturating_sub(rate.burst_nanos);
         (available_at > now).then(|| Duration::from_nanos(available_at - now))
+    }
+
+    /// The tokens that are available now.
+    #[must_use]
+    pub fn available(self, rate: Rate, now: Duration) -> usize {
+        let spent = self.full_at.saturating_sub(nanos(now));
+        let left = rate.burst_nanos.saturating_sub(spent) / rate.token_nanos;
+        usize::try_from(left).unwrap_or(usize::MAX)
     }
 
     /// True if the bucket is not full. A full one equals a new one.
@@ -74,6 +107,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_rate_is_shown_as_it_is_written() {
+        for (count, seconds, text) in [
+            (1, 1, "1/s"),
+            (3, 1, "3/s"),
+            (1_000, 1, "1000/s"),
+            (90, 60, "90/m"),
+            (120, 60, "2/s"),
+            (7, 3_600, "7/h"),
+        ] {
+            let rate = Rate::new(count, Duration::from_secs(seconds), 1);
+            assert_eq!(rate.to_string(), text);
+        }
+        assert_eq!(Rate::new(1, Duration::from_secs(7_200), 1).to_string(), "1 in 2h");
+    }
+
+    #[test]
     fn a_burst_passes_at_once_then_one_at_a_time() {
         let rate = Rate::new(100, Duration::from_secs(1), 3);
         let mut bucket = Bucket::default();
@@ -83,6 +132,9 @@ mod tests {
         assert_eq!(at(4), Err(Duration::from_millis(6)), "asking costs nothing");
         assert_eq!((at(10), at(10)), (Ok(()), Err(Duration::from_millis(10))));
         assert_eq!((at(1_000), at(1_000), at(1_000)), (Ok(()), Ok(()), Ok(())));
+        let available = |ms| bucket.available(rate, Duration::from_millis(ms));
+        assert_eq!((available(1_000), available(1_010), available(1_029)), (0, 1, 2));
+        assert_eq!((available(1_030), available(9_000)), (3, 3));
         let has_spent = |ms| bucket.has_spent(Duration::from_millis(ms));
         assert_eq!((has_spent(1_029), has_spent(1_030)), (true, false));
     }

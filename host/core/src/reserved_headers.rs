@@ -1,6 +1,13 @@
 //! Reserved headers: only the hub sets them on messages and replies, never a handler or a
 //! destination's configuration.
 
+/// The header of a stored event with the method of its request; absent for `POST`.
+pub const METHOD_HEADER: &str = "weir-method";
+/// The header of a stored event with the path after its source.
+pub const PATH_HEADER: &str = "weir-path";
+/// The header of a stored event with the query of its request, its secrets replaced.
+pub const QUERY_HEADER: &str = "weir-query";
+
 /// Headers that frame the message, sign it, route it or trace it.
 const RESERVED: &[&str] = &[
     "connection",

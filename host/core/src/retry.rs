@@ -93,10 +93,38 @@ impl RetryPolicy {
         }
     }
 
+    /// The same policy with attempts only while the planned waits before them add up to at most
+    /// `window`. Only waits count: a hold, an open breaker or a stopped hub takes nothing of it.
+    #[must_use]
+    pub fn within(mut self, window: Duration) -> Self {
+        let mut waited = Duration::ZERO;
+        let fits = |attempt: &u32| {
+            waited = waited.saturating_add(self.planned(*attempt));
+            waited <= window
+        };
+        let retries = (1..self.max_attempts).take_while(fits).count();
+        self.max_attempts = u32::try_from(retries).unwrap_or(u32::MAX).saturating_add(1);
+        self
+    }
+
     /// Attempts in total, the first included.
     #[must_use]
     pub fn max_attempts(&self) -> u32 {
         self.max_attempts
+    }
+
+    /// The time from the first attempt to the last one, if each wait is as long as planned and the
+    /// attempts take no time. The worst case without a `Retry-After`, holds and pauses.
+    #[must_use]
+    pub fn longest_window(&self) -> Duration {
+        let waits = (1..self.max_attempts).map(|attempt| self.planned(attempt));
+        waits.fold(Duration::ZERO, Duration::saturating_add)
+    }
+
+    /// The same if every answer asks for the longest wait that is honoured.
+    #[must_use]
+    pub fn longest_window_asked(&self) -> Duration {
+        self.longest().saturating_mul(self.max_attempts.saturating_sub(1))
     }
 
     /// The longest planned wait. A longer `Retry-After` is cut to it.
@@ -163,6 +191,20 @@ mod tests {
         let policy = RetryPolicy::try_new(list, 9, 0.0).unwrap();
         let wait = policy.delay_after(7, &mut StdRng::seed_from_u64(0));
         assert_eq!(wait, Some(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn window_ends_the_attempts_whose_waits_exceed_it() {
+        let secs = Duration::from_secs;
+        // Waits of 1, 2, 4, 8 and 16 s.
+        let attempts = |window| exact(1, 100, 6).within(secs(window)).max_attempts();
+        assert_eq!([0, 1, 2, 3, 7, 30, 31, 900].map(attempts), [1, 2, 2, 3, 4, 5, 6, 6]);
+        let policy = exact(1, 100, 6).within(secs(10));
+        assert_eq!((policy.longest_window(), policy.longest_window_asked()), (secs(7), secs(300)));
+        assert_eq!(policy.delay_after(4, &mut StdRng::seed_from_u64(0)), None);
+        let schedule = RetryPolicy::for_destinations();
+        assert_eq!(schedule.longest_window(), secs(272_105));
+        assert_eq!(exact(1, 1, 1).longest_window(), secs(0));
     }
 
     #[test]

@@ -27,6 +27,35 @@ impl StateEntry {
     }
 }
 
+/// The most state that a handler may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateQuota {
+    /// Bytes of keys and values.
+    pub bytes: u64,
+    pub keys: u64,
+}
+
+/// The size of a handler's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StateSize {
+    /// Bytes of keys and values.
+    pub bytes: u64,
+    pub keys: u64,
+}
+
+impl StateQuota {
+    /// A quota that permits everything.
+    pub const NONE: Self = Self { bytes: u64::MAX, keys: u64::MAX };
+
+    /// True if a change from one size to another is permitted. State that is above the quota, since
+    /// the quota was lowered, may only shrink.
+    #[must_use]
+    pub const fn permits(&self, before: StateSize, after: StateSize) -> bool {
+        (after.bytes <= self.bytes || after.bytes <= before.bytes)
+            && (after.keys <= self.keys || after.keys <= before.keys)
+    }
+}
+
 /// The reads of one run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReadSet {
@@ -80,4 +109,19 @@ pub trait StateReader: Send + Sync {
 
     /// True if an effect of this handler with this key is queued.
     async fn has_queued(&self, key: &str) -> Result<bool, StateUnavailable>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_above_its_quota_may_only_shrink() {
+        let quota = StateQuota { bytes: 10, keys: 2 };
+        let size = |bytes, keys| StateSize { bytes, keys };
+        assert!(quota.permits(size(0, 0), size(10, 2)));
+        assert!(!quota.permits(size(0, 0), size(11, 1)) && !quota.permits(size(9, 2), size(9, 3)));
+        assert!(quota.permits(size(50, 9), size(40, 9)) && quota.permits(size(50, 9), size(50, 8)));
+        assert!(!quota.permits(size(50, 9), size(51, 8)));
+    }
 }

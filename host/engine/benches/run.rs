@@ -71,6 +71,7 @@ fn run() -> Run {
         now: Timestamp::from_millis(1),
         seed: [0; 32],
         state: Arc::new(Empty),
+        command: Arc::default(),
     }
 }
 

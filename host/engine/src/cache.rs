@@ -1,14 +1,17 @@
 //! The cache of compiled code: a folder that only this hub uses. Each entry proves that this hub
 //! wrote it. Losing the folder costs only compile time.
 //!
-//! An entry is an HMAC-SHA256 and the code. The HMAC also covers the module's hash and the settings
-//! of the compiler, so that an entry under another name is invalid. An invalid entry is ignored and
-//! written again.
+//! An entry is the code, which can be mapped as it is, and an HMAC-SHA256. The HMAC also covers the
+//! module's hash and the settings of the compiler, so that an entry under another name is invalid.
+//! An invalid entry is ignored and written again.
+//!
+//! An entry is written under a name of its own and then renamed. It is never changed in place: the
+//! code in use is mapped from it.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{Hash as _, Hasher};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -16,10 +19,15 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
+use weir_core::bounds::KIB;
+
 use crate::precompiled::TrustedCode;
 use crate::version::{ModuleKind, Version};
 
 const MAC_BYTES: usize = 32;
+
+/// Read at once to authenticate an entry.
+const READ_BYTES: usize = 256 * KIB;
 
 /// Limit of entries. The least recently used are removed.
 const ENTRIES_MAX: usize = 256;
@@ -66,48 +74,75 @@ impl Cache {
         Ok(cache)
     }
 
-    /// The code of a version, if there is a valid entry.
+    /// The code of a version to map, if there is a valid entry.
     pub(crate) fn get(&self, version: Version, kind: ModuleKind) -> Option<TrustedCode> {
+        let file = self.authentic(version, kind, |_| {})?;
+        Some(TrustedCode::File(file))
+    }
+
+    /// The code of a version in memory, if there is a valid entry.
+    pub(crate) fn read(&self, version: Version, kind: ModuleKind) -> Option<TrustedCode> {
+        let mut code = Vec::new();
+        self.authentic(version, kind, |bytes| code.extend_from_slice(bytes))?;
+        Some(TrustedCode::Memory(code))
+    }
+
+    /// Authenticates an entry by reading it once, and hands out what was read. The result is the
+    /// descriptor that it was read through.
+    fn authentic(
+        &self,
+        version: Version,
+        kind: ModuleKind,
+        each: impl FnMut(&[u8]),
+    ) -> Option<File> {
         let path = self.path(version);
-        let entry = match fs::read(&path) {
-            Ok(entry) => entry,
+        let file = match File::open(&path) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
                 warn!(path = %path.display(), %error, "cannot read compiled code; compiling again");
                 return None;
             }
         };
-        let verified = entry.split_at_checked(MAC_BYTES).is_some_and(|(mac, code)| {
-            self.mac(version, kind, code).is_some_and(|right| right.verify_slice(mac).is_ok())
-        });
-        if !verified {
+        if !self.verify(&file, version, kind, each).unwrap_or(false) {
             let path = path.display();
             warn!(%path, "compiled code is damaged or from another hub; compiling again");
             return None;
         }
-        Some(TrustedCode::authenticated(entry, MAC_BYTES))
+        Some(file)
     }
 
-    /// Writes the code of a version. A failure costs only time at the next start, so it is logged.
-    pub(crate) fn put(&self, version: Version, kind: ModuleKind, code: &[u8]) {
-        let path = self.path(version);
-        if let Err(error) = self.write(&path, version, kind, code) {
-            let path = path.display();
-            warn!(%path, %error, "cannot write compiled code; the next start compiles again");
-        }
-        if let Err(error) = self.prune() {
-            warn!(dir = %self.dir.display(), %error, "cannot prune the cache of compiled code");
-        }
-    }
-
-    fn write(
+    fn verify(
         &self,
-        path: &Path,
+        file: &File,
         version: Version,
         kind: ModuleKind,
-        code: &[u8],
-    ) -> io::Result<()> {
-        let mac = self.mac(version, kind, code).ok_or(io::ErrorKind::InvalidInput)?;
+        mut each: impl FnMut(&[u8]),
+    ) -> io::Result<bool> {
+        let Some(code) = file.metadata()?.len().checked_sub(MAC_BYTES as u64) else {
+            return Ok(false);
+        };
+        let mut mac = self.mac(version, kind).ok_or(io::ErrorKind::InvalidInput)?;
+        let mut from = file;
+        let mut buffer = vec![0; READ_BYTES];
+        let mut left = code;
+        while left > 0 {
+            let most = usize::try_from(left).unwrap_or(usize::MAX).min(READ_BYTES);
+            let part = buffer.get_mut(..most).unwrap_or_default();
+            from.read_exact(part)?;
+            mac.update(part);
+            each(part);
+            left -= most as u64;
+        }
+        let mut written = [0; MAC_BYTES];
+        from.read_exact(&mut written)?;
+        Ok(mac.verify_slice(&written).is_ok())
+    }
+
+    /// Begins an entry. None if it cannot be written, which costs memory, and time at the next
+    /// start, so it is only logged.
+    pub(crate) fn entry(&self, version: Version, kind: ModuleKind) -> Option<Entry> {
+        let path = self.path(version);
         // Processes or threads may write the same entry at once: each writes its own file, and the
         // last rename wins.
         let part = path.with_extension(format!(
@@ -115,13 +150,28 @@ impl Cache {
             std::process::id(),
             std::thread::current().id()
         ));
-        let written = create(&part).and_then(|mut file| {
-            file.write_all(&mac.finalize().into_bytes())?;
-            file.write_all(code)
-        });
-        written.and_then(|()| fs::rename(&part, path)).inspect_err(|_| {
-            let _ = fs::remove_file(&part);
-        })
+        let mac = self.mac(version, kind)?;
+        match create(&part) {
+            Ok(file) => Some(Entry { file, part, path, mac, failed: None }),
+            Err(error) => {
+                log_unwritable(&path, &error);
+                None
+            }
+        }
+    }
+
+    /// Completes an entry whose code has been written, and gives it its name. None if it could not
+    /// be written.
+    pub(crate) fn put(&self, mut entry: Entry) -> Option<TrustedCode> {
+        let done = match entry.failed.take() {
+            Some(error) => Err(error),
+            None => entry.complete(),
+        };
+        let code = done.inspect_err(|error| log_unwritable(&entry.path, error)).ok();
+        if let Err(error) = self.prune() {
+            warn!(dir = %self.dir.display(), %error, "cannot prune the cache of compiled code");
+        }
+        code.map(TrustedCode::File)
     }
 
     fn prune(&self) -> io::Result<()> {
@@ -150,23 +200,71 @@ impl Cache {
         self.dir.join(format!("{}-{compatibility}.code", version.to_hex()))
     }
 
-    fn mac(&self, version: Version, kind: ModuleKind, code: &[u8]) -> Option<Hmac<Sha256>> {
+    fn mac(&self, version: Version, kind: ModuleKind) -> Option<Hmac<Sha256>> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).ok()?;
-        mac.update(b"weir compiled code 1\0");
+        mac.update(b"weir compiled code 2\0");
         mac.update(kind.as_str().as_bytes());
         mac.update(&version.0);
         mac.update(&self.compatibility);
-        mac.update(code);
         Some(mac)
     }
 }
 
-/// Creates a file for its owner only, also after a rename.
+/// An entry that is being written. It is removed when it is dropped before it is complete.
+pub(crate) struct Entry {
+    file: File,
+    part: PathBuf,
+    path: PathBuf,
+    mac: Hmac<Sha256>,
+    failed: Option<io::Error>,
+}
+
+impl Entry {
+    fn complete(&mut self) -> io::Result<File> {
+        let mac = self.mac.clone().finalize().into_bytes();
+        self.file.write_all(&mac)?;
+        // For reading only, before another process can find it.
+        let file = File::open(&self.part)?;
+        fs::rename(&self.part, &self.path)?;
+        Ok(file)
+    }
+}
+
+impl Write for Entry {
+    /// Never fails, so that a compiler goes on. [`Cache::put`] reports the failure.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.failed.is_none() {
+            self.mac.update(bytes);
+            self.failed = self.file.write_all(bytes).err();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        // It is gone if the entry was completed.
+        let _ = fs::remove_file(&self.part);
+    }
+}
+
+fn log_unwritable(path: &Path, error: &io::Error) {
+    let path = path.display();
+    warn!(%path, %error, "cannot write compiled code: it stays in memory, and the next start compiles again");
+}
+
+/// Creates a file that only its owner can read, and that cannot be opened for writing again.
 fn create(path: &Path) -> io::Result<File> {
+    // Of a process that died and had the same id.
+    let _ = fs::remove_file(path);
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o400);
     options.open(path)
 }
 

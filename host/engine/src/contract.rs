@@ -19,7 +19,7 @@ pub struct ContractVersion {
 
 impl ContractVersion {
     /// The contract that this hub serves.
-    pub const SERVED: Self = Self { major: 0, minor: 1, patch: 0 };
+    pub const SERVED: Self = Self { major: 0, minor: 1, patch: 1 };
 
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('.').map(|part| part.parse().ok());
@@ -43,8 +43,8 @@ const PACKAGE: &str = "weir:handler/";
 /// The interfaces of `wit/handler.wit` with their functions.
 const OFFERED: &[(&str, &[&str])] = &[
     ("types", &[]),
-    ("manifest", &["about", "subscribe"]),
-    ("request", &["text", "bytes", "header", "headers"]),
+    ("manifest", &["about", "subscribe", "state-version", "needs-destination"]),
+    ("request", &["text", "bytes", "header", "headers", "method", "query", "path-rest"]),
     ("log", &["debug", "info", "warn", "error"]),
     ("config", &["get"]),
     ("context", &["attempt", "now", "random", "parent", "retry-after"]),
@@ -91,9 +91,27 @@ pub enum ContractMismatch {
         ContractVersion::SERVED
     )]
     Version { needs: String },
+    /// It calls a function that is not in the contract it was built with.
+    #[error(
+        "imports {function}, which contract {} does not have; build the handler with this hub's \
+         WIT (weir new)",
+        ContractVersion::SERVED
+    )]
+    Unknown { function: String },
     /// No contract has this import.
     #[error("imports {name}, which no handler contract offers")]
     Import { name: String },
+}
+
+/// The version of the contract that a component was built with. None if it imports nothing of it.
+pub(crate) fn built_with(
+    component: &Component,
+    engine: &wasmtime::Engine,
+) -> Option<ContractVersion> {
+    let versions = component.imports(engine).filter_map(|(name, _)| {
+        ContractVersion::parse(name.strip_prefix(PACKAGE)?.split_once('@')?.1)
+    });
+    versions.max()
 }
 
 /// Checks the imports of a component.
@@ -128,8 +146,14 @@ fn check_import(name: &str, functions: &[&str]) -> Result<(), ContractMismatch> 
     let needs = ContractVersion::parse(version)
         .filter(|version| version.compatible(ContractVersion::SERVED))
         .ok_or_else(|| ContractMismatch::Version { needs: version.to_owned() })?;
-    let missing =
-        |function: &str| ContractMismatch::Function { needs, function: function.to_owned() };
+    let missing = |function: &str| {
+        let function = function.to_owned();
+        if needs > ContractVersion::SERVED {
+            ContractMismatch::Function { needs, function }
+        } else {
+            ContractMismatch::Unknown { function }
+        }
+    };
     let (_, offered) =
         OFFERED.iter().find(|(known, _)| *known == interface).ok_or_else(|| missing(interface))?;
     match functions.iter().find(|function| !offered.contains(function)) {
@@ -171,12 +195,29 @@ mod tests {
 
     #[test]
     fn function_of_a_later_contract_is_named() {
-        let error = check_import("weir:handler/state@0.1.1", &["get", "get-bytes"]).unwrap_err();
+        let error = check_import("weir:handler/state@0.1.2", &["get", "get-bytes"]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "needs contract 0.1.1 (state.get-bytes) but this hub serves 0.1.0; update weir, or \
+            "needs contract 0.1.2 (state.get-bytes) but this hub serves 0.1.1; update weir, or \
              build the handler with this hub's WIT (weir new)"
         );
+    }
+
+    #[test]
+    fn function_that_no_contract_so_far_has_is_named() {
+        for version in ["0.1.0", "0.1.1"] {
+            let name = format!("weir:handler/state@{version}");
+            let error = check_import(&name, &["get-bytes"]).unwrap_err();
+            assert!(error.to_string().starts_with("imports state.get-bytes, which contract 0.1.1"));
+        }
+    }
+
+    #[test]
+    fn functions_of_0_1_1_are_served_under_both_versions() {
+        for version in ["0.1.0", "0.1.1"] {
+            let name = format!("weir:handler/request@{version}");
+            assert_eq!(check_import(&name, &["text", "method", "query", "path-rest"]), Ok(()));
+        }
     }
 
     #[test]
@@ -187,7 +228,7 @@ mod tests {
     #[test]
     fn another_contract_is_refused() {
         let error = check_import("weir:handler/types@0.2.0", &[]).unwrap_err();
-        assert!(error.to_string().starts_with("needs contract 0.2.0 but this hub serves 0.1.0;"));
+        assert!(error.to_string().starts_with("needs contract 0.2.0 but this hub serves 0.1.1;"));
         assert!(check_import("weir:handler/types", &[]).is_err());
     }
 

@@ -3,6 +3,8 @@
 //! Runtimes print more than the message: its place, settings, a stack trace. The forms of several
 //! languages are tried in turn. If none fits, the last line outside of a stack trace is used.
 
+use crate::crash_place::debug_text;
+
 /// Lines of one message.
 const MESSAGE_LINES_MAX: usize = 5;
 
@@ -93,19 +95,7 @@ fn python(stderr: &str) -> Option<String> {
 /// `Exception { message: Some("…"), stack: … }`, as jco's QuickJS prints it.
 fn quickjs(stderr: &str) -> Option<String> {
     let (_, after) = stderr.split_once("message: Some(\"")?;
-    let mut message = String::new();
-    let mut chars = after.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '"' => return Some(message),
-            '\\' => match chars.next()? {
-                'n' => message.push(' '),
-                escaped => message.push(escaped),
-            },
-            c => message.push(c),
-        }
-    }
-    None
+    Some(debug_text(after)?.0.replace('\n', " "))
 }
 
 /// ``(received `Error: …`)``, as jco's SpiderMonkey prints it.

@@ -1,7 +1,9 @@
-//! The description of a handler: its purpose and the events it subscribes to.
+//! The description of a handler: its purpose, the events it subscribes to, the destinations it
+//! needs, and the version of its state.
 
 use thiserror::Error;
-use weir_core::bounds::{ABOUT_BYTES_MAX, SUBSCRIPTIONS_MAX};
+use weir_core::bounds::{ABOUT_BYTES_MAX, NEEDED_DESTINATIONS_MAX, SUBSCRIPTIONS_MAX};
+use weir_core::name::{DestinationName, InvalidName};
 use weir_core::route::{InvalidPattern, Pattern};
 
 use crate::log::cut;
@@ -12,6 +14,10 @@ pub struct Description {
     /// One line on what it does. At most 500 bytes.
     pub about: Option<String>,
     pub subscriptions: Vec<Pattern>,
+    /// The version of the form of its state; 0 if it says none.
+    pub state_version: u32,
+    /// The destinations that it says it sends to, each once.
+    pub needs: Vec<DestinationName>,
 }
 
 /// The reason that a handler has no valid description.
@@ -26,6 +32,10 @@ pub enum DescribeError {
     TooManyPatterns,
     #[error("describe has an invalid subscription pattern")]
     Pattern(#[source] InvalidPattern),
+    #[error("describe needs more than {NEEDED_DESTINATIONS_MAX} destinations")]
+    TooManyDestinations,
+    #[error("describe needs a destination with an invalid name")]
+    Destination(#[source] InvalidName),
 }
 
 /// The description while `describe` runs.
@@ -33,6 +43,8 @@ pub enum DescribeError {
 pub(crate) struct DescriptionDraft {
     about: Option<String>,
     patterns: Vec<String>,
+    state_version: u32,
+    needs: Vec<String>,
 }
 
 impl DescriptionDraft {
@@ -47,6 +59,17 @@ impl DescriptionDraft {
         }
     }
 
+    pub(crate) fn state_version(&mut self, version: u32) {
+        self.state_version = version;
+    }
+
+    /// Keeps one more than the limit, which is enough to refuse the description.
+    pub(crate) fn needs_destination(&mut self, name: String) {
+        if self.needs.len() <= NEEDED_DESTINATIONS_MAX && !self.needs.contains(&name) {
+            self.needs.push(name);
+        }
+    }
+
     pub(crate) fn finish(self) -> Result<Description, DescribeError> {
         if self.patterns.len() > SUBSCRIPTIONS_MAX {
             return Err(DescribeError::TooManyPatterns);
@@ -58,7 +81,13 @@ impl DescriptionDraft {
                 subscriptions.push(pattern);
             }
         }
-        Ok(Description { about: self.about, subscriptions })
+        if self.needs.len() > NEEDED_DESTINATIONS_MAX {
+            return Err(DescribeError::TooManyDestinations);
+        }
+        let needs = self.needs.iter().map(|name| DestinationName::new(name));
+        let needs = needs.collect::<Result<_, _>>().map_err(DescribeError::Destination)?;
+        let state_version = self.state_version;
+        Ok(Description { about: self.about, subscriptions, state_version, needs })
     }
 }
 
@@ -74,6 +103,26 @@ mod tests {
         let error = draft.finish().unwrap_err();
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(cause.contains("`nonsense`"), "{cause}");
+    }
+
+    #[test]
+    fn a_needed_destination_is_listed_once_and_checked() {
+        let described = |names: &[&str]| {
+            let mut draft = DescriptionDraft::default();
+            names.iter().for_each(|name| draft.needs_destination((*name).to_owned()));
+            draft.state_version(3);
+            draft.finish()
+        };
+        let got = described(&["ops", "ledger", "ops"]).unwrap();
+        assert_eq!(
+            got.needs.iter().map(DestinationName::as_str).collect::<Vec<_>>(),
+            ["ops", "ledger"]
+        );
+        assert_eq!(got.state_version, 3);
+        assert!(matches!(described(&["No Name"]), Err(DescribeError::Destination(_))));
+        let many: Vec<String> = (0..200).map(|n| format!("d{n}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(matches!(described(&many), Err(DescribeError::TooManyDestinations)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ const FRAMES_SHOWN: usize = 5;
 const FRAMES_OF_RECURSION: usize = 8;
 
 /// Prefixes of runtime functions that process a panic: of Rust, C and C++, Go, Zig, Swift.
-const RUNTIME_FUNCTIONS: [&str; 40] = [
+const RUNTIME_FUNCTIONS: [&str; 42] = [
     "std::panicking::",
     "core::panicking::",
     "panic_abort::",
@@ -45,6 +45,8 @@ const RUNTIME_FUNCTIONS: [&str; 40] = [
     "std::__terminate",
     "__throw_",
     "runtime.",
+    "start.",
+    "_start",
     "runtime._panic",
     "debug.defaultPanic",
     "builtin.default_panic",
@@ -65,9 +67,18 @@ pub(crate) fn recursing(frames: &[String]) -> bool {
     frames.iter().any(|f| frames.iter().filter(|g| *g == f).count() >= FRAMES_OF_RECURSION)
 }
 
+fn is_machinery(name: &str) -> bool {
+    RUNTIME_FUNCTIONS.iter().any(|head| name.starts_with(head))
+}
+
+/// The name of the top function outside of the runtime, if the module has names.
+pub(crate) fn innermost(frames: &[String]) -> Option<&str> {
+    let own = frames.iter().find(|name| !is_machinery(name))?;
+    (!own.starts_with("function ")).then_some(own)
+}
+
 /// The top frames for people, without the runtime functions at the top.
 pub(crate) fn shown(frames: &[String]) -> String {
-    let is_machinery = |name: &String| RUNTIME_FUNCTIONS.iter().any(|head| name.starts_with(head));
     let skipped = frames.iter().take_while(|name| is_machinery(name)).count();
     // If all frames are of the runtime, all are shown.
     let own = if skipped == frames.len() { frames } else { &frames[skipped..] };

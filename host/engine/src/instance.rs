@@ -9,7 +9,7 @@ use wasmtime_wasi::{ResourceTable, WasiCtxView, WasiView};
 use weir_core::delivery::Outcome;
 use weir_core::effect::Effects;
 use weir_core::event::Event;
-use weir_core::state::ReadSet;
+use weir_core::state::{ReadSet, StateEntry};
 use weir_core::time::Timestamp;
 
 use crate::bindings::weir::handler::types;
@@ -162,11 +162,10 @@ fn report(
         Ok(Err(failure)) => of_failure(failure),
         Err(error) => reason::of_trap(&error, &state.guard, &log),
     };
-    let (effects, reads, retry_after) = match state.call {
+    let (Committable { effects, reads, values_read }, retry_after) = match state.call {
         CallState::Handling(handling) => {
             let HandleCall { recorder, state, retry_after, .. } = *handling;
-            let (effects, reads) = committable(&end, recorder, state);
-            (effects, reads, retry_after)
+            (committable(&end, recorder, state), retry_after)
         }
         CallState::Describing(_) => Default::default(),
     };
@@ -174,6 +173,7 @@ fn report(
         end,
         effects,
         reads,
+        values_read,
         retry_after,
         log: log.finish(),
         duration: began.elapsed(),
@@ -181,18 +181,27 @@ fn report(
     }
 }
 
+/// The parts of a run's report that settling commits or validates.
+#[derive(Default)]
+pub(crate) struct Committable {
+    pub(crate) effects: Effects,
+    pub(crate) reads: ReadSet,
+    pub(crate) values_read: Vec<Option<StateEntry>>,
+}
+
 /// The effects and reads of a run: effects only if it succeeded (INV-3), reads in any case.
 pub(crate) fn committable(
     end: &RunEnd,
     recorder: EffectRecorder,
-    state: StateView,
-) -> (Effects, ReadSet) {
+    mut state: StateView,
+) -> Committable {
     let reads = state.reads();
+    let values_read = state.values_read();
     let effects = match end {
         RunEnd::Ok => Effects { state: state.into_writes(), ..recorder.finish() },
         RunEnd::Failed { .. } => Effects::default(),
     };
-    (effects, reads)
+    Committable { effects, reads, values_read }
 }
 
 fn of_failure(failure: types::Failure) -> RunEnd {

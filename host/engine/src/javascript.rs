@@ -1,5 +1,5 @@
-//! Detects JavaScript that was built without the prelude of `examples/javascript/build.mjs`. Its
-//! engine was started at build time, so that some of its functions do not work in a handler. Pure.
+//! Detects JavaScript that was built without the prelude that `weir new` writes. Its engine was
+//! started at build time, so that some of its functions do not work in a handler. Pure.
 
 /// A text in each module that componentize-qjs built with QuickJS.
 const QUICKJS: &[u8] = b"componentize-qjs:user.js";
@@ -8,7 +8,7 @@ const PRELUDE: &[u8] = b"weir:javascript-prelude/";
 
 const WARNING: &str = "this JavaScript is built without Weir's prelude: code after an `await` does \
     not run, although the event counts as processed, Math.random() is the same in every run, and \
-    console is missing; build it with examples/javascript/build.mjs";
+    console is missing; build it with build.mjs and weir.js of `weir new --lang js`";
 
 /// The warning about a module without the prelude, for its programmer.
 pub(crate) fn build_warning(module: &[u8]) -> Option<&'static str> {

@@ -30,6 +30,7 @@ mod version;
 // Once per run: its input, its report, and the reason of its end.
 mod command;
 mod crash_message;
+mod crash_place;
 mod frames;
 mod instance;
 mod reason;
@@ -55,5 +56,8 @@ pub use engine::{Engine, EngineError, Options};
 pub use load_error::{CompileLimit, LoadError};
 pub use log::{LogLevel, LogLine, RunLog};
 pub use module::Module;
-pub use run::{AllowedDestinations, Grants, Run, RunEnd, RunLimits, RunReport};
+pub use run::{
+    AllowedDestinations, CommandInput, Grants, InvalidStateKeys, MissingGrant, Run, RunEnd,
+    RunLimits, RunReport, StateKeys,
+};
 pub use version::{ModuleKind, Version};

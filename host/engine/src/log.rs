@@ -5,6 +5,7 @@ use std::fmt;
 use weir_core::bounds::{LOG_LINE_BYTES_MAX, REASON_BYTES_MAX};
 
 use crate::crash_message;
+use crate::crash_place::{self, StderrLine};
 
 /// Added to the size of each line, so that empty lines count too.
 const LINE_OVERHEAD_BYTES: usize = 16;
@@ -73,6 +74,8 @@ pub(crate) struct LogRecorder {
     crash: Option<String>,
     /// The warning on stderr about work that was not done.
     undone: Option<String>,
+    /// True once the runtime of the guest's language began its own panic on stderr.
+    in_runtime_panic: bool,
 }
 
 /// A line that is printed in pieces and has no end yet.
@@ -94,6 +97,7 @@ impl LogRecorder {
             stderr_tail: Vec::new(),
             crash: None,
             undone: None,
+            in_runtime_panic: false,
         }
     }
 
@@ -148,8 +152,22 @@ impl LogRecorder {
         if level == LogLevel::Stderr {
             self.remember_crash(&text);
             self.undone = self.undone.take().or_else(|| crash_message::of_work_undone(&text));
+            self.keep_stderr(text.trim_end_matches('\r'));
+        } else {
+            self.keep(level, text.trim_end_matches('\r'));
         }
-        self.keep(level, text.trim_end_matches('\r'));
+    }
+
+    /// Keeps a line on stderr, unless the runtime of the guest's language says in it how it ends
+    /// after the guest's crash.
+    fn keep_stderr(&mut self, line: &str) {
+        match crash_place::classified(line, self.in_runtime_panic) {
+            StderrLine::Own => self.keep(LogLevel::Stderr, line),
+            StderrLine::Noise => self.in_runtime_panic = true,
+            StderrLine::Exception(lines) => {
+                lines.iter().for_each(|line| self.keep(LogLevel::Stderr, line));
+            }
+        }
     }
 
     /// A stack trace may be longer than the kept end of stderr, and its message comes before it.
@@ -262,6 +280,19 @@ mod tests {
         book.line(LogLevel::Info, &"é".repeat(LOG_LINE_BYTES_MAX));
         let log = book.finish();
         assert!(log.truncated && log.lines[0].message.len() <= LOG_LINE_BYTES_MAX);
+    }
+
+    #[test]
+    fn panic_of_a_runtime_is_not_in_the_log() {
+        let mut book = LogRecorder::new(1000);
+        let printed = "begun\n\nthread '<unnamed>' (1) panicked at \
+                       crates/runtime/src/interpreter.rs:51:31:\nFailed to call 'handle': \
+                       Value(Exception(\nException { message: Some(\"boom\"), stack: Some(\"    at handle \
+                       (handler.js:3:1)\\n\") })\n)\nnote: run with `RUST_BACKTRACE=1`\n";
+        book.printed(LogLevel::Stderr, printed.as_bytes());
+        let log = book.finish();
+        let lines: Vec<_> = log.lines.iter().map(|line| &*line.message).collect();
+        assert_eq!(lines, ["begun", "", "boom", "    at handle (handler.js:3:1)"]);
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! A module: one version of a handler, compiled, checked and linked, ready to run.
 
 use std::fmt;
+use std::io::Write;
 use std::sync::Arc;
 
 use wasmtime::component::types::ComponentItem;
 use weir_core::bounds::MODULE_BYTES_MAX;
 
 use crate::bindings::HandlerPre;
+use crate::cache::Cache;
 use crate::command::{self, CommandState};
 use crate::compile::compile;
-use crate::contract;
+use crate::contract::{self, ContractVersion};
 use crate::engine::Engine;
 use crate::instance::{self, RunState};
 use crate::javascript;
@@ -92,10 +94,19 @@ impl Module {
         }
     }
 
-    /// Bytes of its compiled code in memory.
+    /// Bytes of its compiled code.
     #[must_use]
     pub fn code_bytes(&self) -> usize {
         self.inner.code_bytes
+    }
+
+    /// The version of the contract that it was built with. None for a command, and for a component
+    /// that imports nothing of the contract.
+    #[must_use]
+    pub fn contract(&self) -> Option<ContractVersion> {
+        let LinkedCode::Component(linked) = self.code() else { return None };
+        let component = linked.instance_pre().component().component_type();
+        contract::built_with(&component, linked.engine())
     }
 
     /// A mistake in how it was built, for its programmer.
@@ -172,16 +183,63 @@ fn compiled<C>(
     load: fn(&wasmtime::Engine, &TrustedCode) -> wasmtime::Result<C>,
 ) -> Result<(C, usize), LoadError> {
     let inner = &engine.inner;
-    let cached = inner.cache.as_ref().and_then(|cache| cache.get(version, kind));
-    let loaded = |code: TrustedCode| Some((load(&inner.wasmtime, &code).ok()?, code.bytes().len()));
-    if let Some(loaded) = cached.and_then(loaded) {
-        return Ok(loaded);
+    let loaded = |code: &TrustedCode| load(&inner.wasmtime, code);
+    let fresh =
+        |to: &mut (dyn Write + Send)| compile(&inner.compiler, &inner.wasmtime, (kind, bytes), to);
+    let Some(cache) = &inner.cache else {
+        return in_memory(kind, fresh, loaded);
+    };
+    if let Some(cached) = cache.get(version, kind)
+        && let Some(cached) = from_cache(cache, (version, kind), &cached, loaded)
+    {
+        return Ok(cached);
     }
-    let code = compile(&inner.compiler, &inner.wasmtime, kind, bytes)?;
-    let loaded =
-        load(&inner.wasmtime, &code).map_err(|cause| LoadError::Compile { kind, cause })?;
-    if let Some(cache) = &inner.cache {
-        cache.put(version, kind, code.bytes());
+    let Some(mut entry) = cache.entry(version, kind) else {
+        return in_memory(kind, fresh, loaded);
+    };
+    fresh(&mut entry)?;
+    let code = cache.put(entry);
+    if let Some(code) = code
+        && let Some(code) = from_cache(cache, (version, kind), &code, loaded)
+    {
+        return Ok(code);
     }
-    Ok((loaded, code.bytes().len()))
+    in_memory(kind, fresh, loaded)
+}
+
+/// Loads an entry: mapped, or copied into memory where files with code may not be mapped. None if
+/// it is of no use.
+fn from_cache<C>(
+    cache: &Cache,
+    (version, kind): (Version, ModuleKind),
+    mapped: &TrustedCode,
+    load: impl Fn(&TrustedCode) -> wasmtime::Result<C>,
+) -> Option<(C, usize)> {
+    let length = mapped.length().ok()?;
+    match load(mapped) {
+        Ok(loaded) => Some((loaded, length)),
+        Err(error) => {
+            let loaded = load(&cache.read(version, kind)?).ok()?;
+            let error = format!("{error:#}");
+            tracing::warn!(
+                %version, error,
+                "compiled code is copied into memory: the file system of the data folder does not \
+                 let programs map it (is it mounted noexec?)"
+            );
+            Some((loaded, length))
+        }
+    }
+}
+
+/// Compiles and keeps the code in memory of its own.
+fn in_memory<C>(
+    kind: ModuleKind,
+    compile: impl Fn(&mut (dyn Write + Send)) -> Result<(), LoadError>,
+    load: impl Fn(&TrustedCode) -> wasmtime::Result<C>,
+) -> Result<(C, usize), LoadError> {
+    let mut code = Vec::new();
+    compile(&mut code)?;
+    let length = code.len();
+    let loaded = load(&TrustedCode::Memory(code));
+    Ok((loaded.map_err(|cause| LoadError::Compile { kind, cause })?, length))
 }

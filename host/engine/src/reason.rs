@@ -5,6 +5,7 @@ use weir_core::bounds::REASON_BYTES_MAX;
 use weir_core::delivery::Outcome;
 
 use crate::crash_message;
+use crate::crash_place;
 use crate::frames::{self, readable, recursing};
 use crate::guard::Guard;
 use crate::log::{LogRecorder, cut};
@@ -55,8 +56,11 @@ pub(crate) fn of_trap(error: &wasmtime::Error, guard: &Guard, log: &LogRecorder)
         Some(Trap::Interrupt) => retryable(Outcome::Timeout, "ran past its time limit"),
         Some(Trap::StackOverflow) => stack_overflow(&frames),
         Some(Trap::MemoryOutOfBounds) if recursing(&frames) => stack_overflow(&frames),
-        Some(trap) => crashed(log, &format!("{trap}, at {}", frames::shown(&frames))),
-        None => crashed(log, &format!("{}, at {}", error.root_cause(), frames::shown(&frames))),
+        Some(trap) => crashed(log, &format!("{trap}, at {}", frames::shown(&frames)), &frames),
+        None => {
+            let cause = format!("{}, at {}", error.root_cause(), frames::shown(&frames));
+            crashed(log, &cause, &frames)
+        }
     }
 }
 
@@ -71,13 +75,22 @@ pub(crate) fn of_stop(stop: &Stop) -> RunEnd {
     retryable(outcome, &stop.to_string())
 }
 
-/// The guest's own message about a crash: from its language, its last logged error, or its last
-/// printed line.
+/// The guest's own message about a crash: from its language with the file and line, its last logged
+/// error, or its last printed line.
 pub(crate) fn guest_message(log: &LogRecorder) -> Option<String> {
     let stderr = log.stderr_of_crash();
     crash_message::of_crash(&stderr)
+        .map(|message| with_place(message, crash_place::of_crash(&stderr)))
         .or_else(|| log.last_error().map(str::to_owned))
         .or_else(|| crash_message::last_line(&stderr))
+}
+
+/// A message with the place of the crash behind it, unless it names that already.
+fn with_place(message: String, place: Option<String>) -> String {
+    match place {
+        Some(place) if !message.contains(&place) => format!("{message} ({place})"),
+        _ => message,
+    }
 }
 
 /// The last message of a guest that exited: its last logged error, or its last printed line.
@@ -89,8 +102,15 @@ pub(crate) fn last_message(log: &LogRecorder) -> Option<String> {
     log.last_error().map(str::to_owned).or_else(last_line)
 }
 
-fn crashed(log: &LogRecorder, otherwise: &str) -> RunEnd {
-    let reason = guest_message(log).unwrap_or_else(|| format!("crashed: {otherwise}"));
+fn crashed(log: &LogRecorder, otherwise: &str, frames: &[String]) -> RunEnd {
+    let reason = match (guest_message(log), frames::innermost(frames)) {
+        (None, _) => format!("crashed: {otherwise}"),
+        // Languages that print no place of a panic, such as Zig.
+        (Some(said), Some(function)) if said.starts_with("panic: ") && !said.ends_with(')') => {
+            format!("{said} (in {function})")
+        }
+        (Some(said), _) => said,
+    };
     retryable(Outcome::Crashed, &reason)
 }
 
@@ -137,7 +157,16 @@ mod tests {
         for piece in stderr.as_bytes().chunks(7) {
             log.printed(crate::log::LogLevel::Stderr, piece);
         }
-        assert_eq!(guest_message(&log).as_deref(), Some("panic: no title"));
+        assert_eq!(guest_message(&log).as_deref(), Some("panic: no title (/src/main.go:71)"));
+    }
+
+    #[test]
+    fn panic_without_a_place_names_its_function() {
+        let mut log = LogRecorder::new(1000);
+        log.printed(crate::log::LogLevel::Stderr, b"thread 1 panic: index out of bounds\n");
+        let frames = ["debug.defaultPanic", "rule.decide", "main.main"].map(str::to_owned);
+        let RunEnd::Failed { reason, .. } = crashed(&log, "unreachable", &frames) else { panic!() };
+        assert_eq!(reason, "panic: index out of bounds (in rule.decide)");
     }
 
     #[test]

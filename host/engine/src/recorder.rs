@@ -21,7 +21,7 @@ use weir_core::payload::Payload;
 
 use crate::headers::{self, Header, quoted};
 use crate::refusal::{Code, Refusal};
-use crate::run::Grants;
+use crate::run::{AllowedDestinations, Grants};
 use crate::stop::Stop;
 
 pub(crate) const JSON: &str = "application/json";
@@ -138,9 +138,8 @@ impl EffectRecorder {
             return Err(Refusal::new(
                 Code::NotGranted,
                 format!(
-                    "The handler `{}` may not emit events; grant it with emit = true under \
-                     [grant].",
-                    self.handler
+                    "The handler `{}` may not emit events; add it to {} emit = true.",
+                    self.handler, self.grants.place
                 ),
             ));
         }
@@ -291,20 +290,28 @@ impl EffectRecorder {
         effects
     }
 
+    /// The refusal of a destination, with the line that would grant it beside the others.
+    fn not_granted(&self, name: &str, checked: Option<DestinationName>) -> Refusal {
+        let (handler, to) = (&self.handler, quoted(name));
+        let what = match (&self.grants.destinations, checked) {
+            (AllowedDestinations::These(names), Some(name)) => {
+                let mut names: Vec<&str> = names.iter().map(DestinationName::as_str).collect();
+                names.push(name.as_str());
+                format!("add it to {} destinations = {names:?}", self.grants.place)
+            }
+            _ => "it is not the name of a destination".to_owned(),
+        };
+        let message = format!("The handler `{handler}` may not send to {to}; {what}.");
+        Refusal::new(Code::NotGranted, message)
+    }
+
     /// A destination that is granted and that exists. The grant is checked first, so that a handler
     /// cannot find out other names.
     fn destination(&self, name: &str) -> Result<DestinationName, Refusal> {
         let checked = DestinationName::new(name).ok();
-        let granted = checked.filter(|n| self.grants.destinations.include(n));
-        let Some(destination) = granted else {
-            return Err(Refusal::new(
-                Code::NotGranted,
-                format!(
-                    "The handler `{}` may not send to {}; grant it under [grant] destinations.",
-                    self.handler,
-                    quoted(name)
-                ),
-            ));
+        let granted = checked.as_ref().filter(|n| self.grants.destinations.include(n));
+        let Some(destination) = granted.cloned() else {
+            return Err(self.not_granted(name, checked));
         };
         if !self.grants.known.contains(&destination) {
             return Err(Refusal::new(

@@ -5,12 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_core::bounds::{EFFECTS_PER_RUN_MAX, LOG_BYTES_PER_RUN_MAX, MIB};
+use thiserror::Error;
+use weir_core::bounds::{EFFECTS_PER_RUN_MAX, LOG_BYTES_PER_RUN_MAX, MIB, STATE_KEY_BYTES_MAX};
 use weir_core::delivery::{Outcome, Verdict};
 use weir_core::effect::Effects;
 use weir_core::event::Event;
 use weir_core::name::{DestinationName, HandlerName};
-use weir_core::state::{ReadSet, StateReader};
+use weir_core::state::{ReadSet, StateEntry, StateReader};
 use weir_core::time::Timestamp;
 
 use crate::log::RunLog;
@@ -34,6 +35,8 @@ pub struct Run {
     pub seed: [u8; 32],
     /// The handler's committed state.
     pub state: Arc<dyn StateReader>,
+    /// The input of a command besides the event. Components do not use it.
+    pub command: Arc<CommandInput>,
 }
 
 impl fmt::Debug for Run {
@@ -48,14 +51,74 @@ impl fmt::Debug for Run {
     }
 }
 
+/// The input that the operator gives a command besides the event.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommandInput {
+    /// Its arguments, after its own name.
+    pub args: Vec<String>,
+    /// The keys of its state that are in its input.
+    pub state: Vec<StateKeys>,
+}
+
+/// Keys of a handler's state: one, or all with a prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StateKeys {
+    One(Box<str>),
+    Prefix(Box<str>),
+}
+
+/// A text that names no keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("must be a key of 1 to {STATE_KEY_BYTES_MAX} bytes, or a prefix that ends in `*`")]
+pub struct InvalidStateKeys;
+
+impl StateKeys {
+    /// Reads `total`, or `count:*` for all keys that begin with `count:`.
+    pub fn parse(text: &str) -> Result<Self, InvalidStateKeys> {
+        match text.strip_suffix('*') {
+            Some(prefix) if prefix.len() <= STATE_KEY_BYTES_MAX => Ok(Self::Prefix(prefix.into())),
+            None if !text.is_empty() && text.len() <= STATE_KEY_BYTES_MAX => {
+                Ok(Self::One(text.into()))
+            }
+            _ => Err(InvalidStateKeys),
+        }
+    }
+}
+
 /// The rights of a handler.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants {
     pub destinations: AllowedDestinations,
     /// The destinations that exist.
     pub known: Arc<BTreeSet<DestinationName>>,
     /// True if it may emit events.
     pub emit: bool,
+    /// The file and table that grant, such as `plugins/orders.toml: [grant]`, for messages.
+    pub place: Arc<str>,
+}
+
+impl Grants {
+    /// Those of the destinations that a handler needs to which it may not send, each with the
+    /// reason.
+    pub fn missing<'a>(
+        &self,
+        needs: &'a [DestinationName],
+    ) -> impl Iterator<Item = (&'a DestinationName, MissingGrant)> {
+        needs.iter().filter_map(|name| match self.destinations.include(name) {
+            false => Some((name, MissingGrant::NotGranted)),
+            true if !self.known.contains(name) => Some((name, MissingGrant::NoDestination)),
+            true => None,
+        })
+    }
+}
+
+/// The reason that a handler may not send to a destination that it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingGrant {
+    /// The operator has not granted it.
+    NotGranted,
+    /// There is no such destination.
+    NoDestination,
 }
 
 /// The destinations that a handler may send to.
@@ -130,6 +193,8 @@ pub struct RunReport {
     pub effects: Effects,
     /// Its reads of state, which settling validates after any end.
     pub reads: ReadSet,
+    /// The stored entries of the keys in `reads`, in the same order, as the guest saw them.
+    pub values_read: Vec<Option<StateEntry>>,
     /// The shortest wait before another attempt that it asked for.
     pub retry_after: Option<Duration>,
     pub log: RunLog,

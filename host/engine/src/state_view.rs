@@ -18,10 +18,14 @@ use weir_core::time::Timestamp;
 
 use crate::headers::quoted;
 use crate::refusal::{Code, Refusal};
+use crate::run::StateKeys;
 use crate::stop::{HostCallError, Stop};
 
 /// Keys in the listings of one run together: each is kept until the run settles.
 const LISTED_KEYS_MAX: usize = 100_000;
+
+/// Keys in the input of a command: each is read one after the other before the command starts.
+const INPUT_KEYS_MAX: usize = 1_000;
 
 /// The run's own write of a key.
 #[derive(Debug, Clone, Default)]
@@ -62,6 +66,50 @@ impl StateView {
             ranges: Vec::new(),
             own: BTreeMap::new(),
             size: None,
+        }
+    }
+
+    /// The values of these keys, for the input of a command. Each is a read, and a prefix is a
+    /// listing. They do not count as calls of the run.
+    pub(crate) async fn input(
+        &mut self,
+        wanted: &[StateKeys],
+    ) -> Result<BTreeMap<String, String>, Stop> {
+        let mut found = BTreeMap::new();
+        for keys in wanted {
+            let keys = match keys {
+                StateKeys::One(key) => vec![key.clone()],
+                StateKeys::Prefix(prefix) => self.input_keys(prefix).await?,
+            };
+            for key in keys {
+                if let Some(value) = self.current(&key).await?.value {
+                    found.insert(key.into(), value.into());
+                }
+            }
+            if found.len() > INPUT_KEYS_MAX {
+                return Err(Stop::TooMuch(format!(
+                    "`state` under [input] names more than {INPUT_KEYS_MAX} keys that exist; name \
+                     fewer, or remove keys"
+                )));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The stored keys with a prefix: at most as many as an input may have, and one more.
+    async fn input_keys(&mut self, prefix: &str) -> Result<Vec<Box<str>>, Stop> {
+        let limit = STATE_KEYS_PER_CALL_MAX;
+        let (mut found, mut after) = (Vec::new(), Box::from(""));
+        loop {
+            let keys = self.reader.keys(prefix, &after, limit, self.now).await?;
+            let last = keys.last().cloned().filter(|_| keys.len() >= limit as usize);
+            found.extend(keys.iter().cloned());
+            let prefix = prefix.into();
+            self.ranges.push(RangeRead { prefix, after, limit, keys });
+            match last {
+                Some(last) if found.len() <= INPUT_KEYS_MAX => after = last,
+                _ => return Ok(found),
+            }
         }
     }
 
@@ -182,6 +230,13 @@ impl StateView {
             keys: self.read.iter().map(|key| version(key)).collect(),
             ranges: self.ranges.clone(),
         }
+    }
+
+    /// The stored entries of the keys in `reads`, in the same order.
+    pub(crate) fn values_read(&mut self) -> Vec<Option<StateEntry>> {
+        let (now, stored) = (self.now, &mut self.stored);
+        let read = self.read.iter();
+        read.map(|key| stored.get_mut(key)?.take_if(|entry| entry.is_live(now))).collect()
     }
 
     /// The run's writes.

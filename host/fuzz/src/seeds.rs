@@ -44,6 +44,7 @@ fn of(target: &str) -> Vec<Vec<u8>> {
             let files = CATALOG.iter().filter_map(|p| Catalog::built_in_text(&p.name));
             files.chain(OVERRIDES.iter().copied()).map(|text| text.as_bytes().to_vec()).collect()
         }
+        "condition" => EXPRESSIONS.iter().map(|text| text.as_bytes().to_vec()).collect(),
         other => panic!("no target {other}"),
     }
 }
@@ -135,4 +136,16 @@ const OVERRIDES: &[&str] = &[
      dedup = ['/a | form:b', 'body:/c']\nfan_out = ['/entry/*/changes', '', 'lines']",
     "tolerance = '10m'\nbody_limit = '2MiB'\non_redelivery = 'requeue'\nfailure_status = 403\n\
      [categories]\n'a.*' = 'created'\n[acknowledge]\nstatus = 202\nbody = ''",
+];
+
+/// Expressions, some with a body of their own.
+const EXPRESSIONS: &[&str] = &[
+    "event.body.amount > 1000 && event.headers[\"x-mode\"] == \"live\"\n---\n{\"amount\":1500}",
+    "event.source == 'github' && event.type.startsWith('pu')",
+    "has(event.body.a) && event.body.a.exists(x, has(x.b)) || !(event.query == {})",
+    "{'text': event.body.title + ': ' + string(event.body.n), 'l': [1, 2.5, null].map(x, x)}",
+    "event.body.name.matches('^[a-z]+$') ? 1 : -1\n---\n{\"name\":\"ada\"}",
+    "event.body.split(',').filter(p, p.trim() != '').join('-').substring(1, 3)",
+    "int('7') % 3 == 1 && double(2) / 3.0 < 1.0 && 'a' in ['a', \"\"\"b\"\"\", r'\\c']",
+    "event.body[0].x.y['z']\n---\n[{\"x\":{\"y\":{\"z\":1}}}]",
 ];

@@ -10,6 +10,7 @@ use rand::RngExt as _;
 use weir_core::delivery::Outcome;
 use weir_core::name::SourceName;
 use weir_core::provider::OnRedelivery;
+use weir_core::state::StateQuota;
 use weir_store::sqlite::SqliteStore;
 use weir_store::upkeep::ReplayRequest;
 use weir_store::{
@@ -189,9 +190,9 @@ impl Sim<'_> {
                             Settled::Superseded => Settles::Superseded,
                             // No line of deliveries here comes near the limit: the model finds this
                             // answer impossible.
-                            Settled::StateConflict { .. } | Settled::Exhausted { .. } => {
-                                Settles::Conflict
-                            }
+                            Settled::StateConflict { .. }
+                            | Settled::StateFull { .. }
+                            | Settled::Exhausted { .. } => Settles::Conflict,
                         })
                     })
                 });
@@ -238,6 +239,7 @@ impl Sim<'_> {
                 body_tag: item.tag,
             }),
             part: (!alone).then(|| item.script.payload()),
+            keys: Vec::new(),
             routed: cast::routed(&self.table, request.source, item.kind, item.order_key),
         };
         NewRequest {
@@ -263,6 +265,7 @@ impl Sim<'_> {
             content: message.content.clone(),
             delay: delay(message.timing.delay_seconds),
             key: message.timing.key.clone(),
+            ordered: false,
         });
         let emits = effects.emits.iter().map(|emit| NewEmit {
             id: emit.id,
@@ -281,8 +284,10 @@ impl Sim<'_> {
                 outcome: spec.outcome,
                 reason: (spec.outcome != Outcome::Ok).then(|| "not today".into()),
                 version: Some([7; 32]),
+                other: None,
                 log: Some("info\thello".into()),
                 response: None,
+                reads: None,
             },
             next: spec.next,
             effects: RoutedEffects {
@@ -293,6 +298,7 @@ impl Sim<'_> {
                 state: effects.state.clone(),
             },
             reads: prepared.reads.clone(),
+            quota: StateQuota::NONE,
         }
     }
 
@@ -381,7 +387,7 @@ impl Sim<'_> {
 /// An answer to a request, with names instead of ids.
 fn told(answer: &Ingested, request: &RequestSpec, names: &mut Names) -> Vec<Stored> {
     let name = |(event, item): (&EventIngested, &ItemSpec)| match event {
-        EventIngested::Stored { id, id_reused, unrouted } => {
+        EventIngested::Stored { id, id_reused, unrouted, .. } => {
             names.events.insert(*id, item.key());
             Stored::As { key: item.key(), id_reused: *id_reused, unrouted: *unrouted }
         }

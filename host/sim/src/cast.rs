@@ -4,9 +4,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use weir_core::event::EventType;
+use weir_core::event::{EventFacts, EventType};
 use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
-use weir_core::route::{self, EventFacts, Pattern, RouteTable, Rule};
+use weir_core::route::{self, Pattern, RouteTable, Rule};
 use weir_core::time::{Clock, Timestamp};
 use weir_store::{NewDelivery, Routed};
 
@@ -124,12 +124,13 @@ pub fn table() -> RouteTable {
 #[must_use]
 pub fn routed(table: &RouteTable, source: &str, kind: &str, order_key: Option<&str>) -> Routed {
     let (source, kind) = (SourceName::stored(source), event_type(kind));
-    let facts = EventFacts { source: &source, kind: &kind, category: None, payload: None };
+    let facts = EventFacts::new(&source, &kind, Timestamp::from_millis(0));
     let delivery = |target: &Target| NewDelivery {
         target: target.clone(),
         order_key: order_key.filter(|_| matches!(target, Target::Handler(_))).map(Into::into),
+        error: None,
     };
-    let targets = route::deliveries(table.route(&facts)).map(|(target, _)| target);
+    let targets = route::deliveries(table.route(&facts)).map(|to| to.target);
     let deliveries = targets.map(delivery).collect();
     Routed { table: table.hash(), decisions: "".into(), deliveries }
 }

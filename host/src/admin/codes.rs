@@ -64,7 +64,26 @@ const SOURCE_NOT_FOUND: ErrorCode = code(404, "source_not_found", "There is no s
 const SECRET_NOT_FOUND: ErrorCode = code(404, "secret_not_found", "There is no such secret.");
 const DELIVERY_NOT_FOUND: ErrorCode =
     code(404, "delivery_not_found", "There is no delivery with this id.");
+const HANDLER_NOT_FOUND: ErrorCode =
+    code(404, "handler_not_found", "There is no handler with this name.");
+const VERSION_NOT_FOUND: ErrorCode =
+    code(404, "version_not_found", "No known version begins with this text.");
+const VERSION_AMBIGUOUS: ErrorCode =
+    code(409, "version_ambiguous", "Several versions begin with this text.");
+const NO_PREVIOUS: ErrorCode = code(409, "no_previous_version", "No other version ever served.");
+const VERSION_SERVES: ErrorCode = code(409, "version_serves", "The version serves already.");
+const VERSION_NEVER_SERVED: ErrorCode =
+    code(409, "version_never_served", "The version is a candidate, which `unpin` runs.");
+const STATE_VERSION: ErrorCode =
+    code(409, "state_version_differs", "The version cannot read the state as it is now.");
+const VERSION_REFUSED: ErrorCode =
+    code(409, "version_refused", "The version cannot serve with the present configuration.");
+const VERSION_CHANGED: ErrorCode =
+    code(409, "version_changed", "The handler has changed meanwhile.");
+const INVALID_REASON: ErrorCode = code(400, "invalid_reason", "The reason is not one short line.");
 const TABLE_DAMAGED: ErrorCode = code(500, "table_damaged", "A stored routing table is damaged.");
+const JOB_NOT_FOUND: ErrorCode = code(404, "job_not_found", "There is no job with this name.");
+const JOB_OVER: ErrorCode = code(409, "job_over", "The job has ended.");
 const TOO_MANY_SIGN_INS: ErrorCode =
     code(429, "too_many_sign_ins", "Too many sign-ins from this address failed.");
 
@@ -91,7 +110,111 @@ pub(crate) const OF_ROUTE: &[(&str, &str, &[ErrorCode])] = &[
         "/api/v1/events/{id}/why",
         &[INVALID_ID, EVENT_NOT_FOUND, NOT_ONE_EVENT, REFUSED_REQUEST, TABLE_DAMAGED],
     ),
+    ("GET", "/api/v1/handlers/{name}", &[HANDLER_NOT_FOUND, INVALID_SCOPE]),
+    ("GET", "/api/v1/handlers/{name}/history", &[HANDLER_NOT_FOUND, INVALID_SCOPE]),
+    (
+        "GET",
+        "/api/v1/handlers/{name}/diff",
+        &[
+            HANDLER_NOT_FOUND,
+            INVALID_SCOPE,
+            VERSION_NOT_FOUND,
+            VERSION_AMBIGUOUS,
+            NO_PREVIOUS,
+            VERSION_REFUSED,
+        ],
+    ),
+    (
+        "POST",
+        "/api/v1/handlers/{name}/rollback",
+        &[
+            HANDLER_NOT_FOUND,
+            INVALID_SCOPE,
+            INVALID_REASON,
+            VERSION_NOT_FOUND,
+            VERSION_AMBIGUOUS,
+            NO_PREVIOUS,
+            VERSION_SERVES,
+            VERSION_NEVER_SERVED,
+            STATE_VERSION,
+            VERSION_REFUSED,
+            VERSION_CHANGED,
+        ],
+    ),
+    (
+        "POST",
+        "/api/v1/handlers/{name}/pin",
+        &[
+            HANDLER_NOT_FOUND,
+            INVALID_SCOPE,
+            INVALID_REASON,
+            VERSION_NOT_FOUND,
+            VERSION_AMBIGUOUS,
+            VERSION_NEVER_SERVED,
+            STATE_VERSION,
+            VERSION_REFUSED,
+            VERSION_CHANGED,
+            code(409, "already_pinned", "The handler is pinned."),
+            code(409, "not_serving", "No version of the handler serves."),
+        ],
+    ),
+    (
+        "DELETE",
+        "/api/v1/handlers/{name}/pin",
+        &[
+            HANDLER_NOT_FOUND,
+            INVALID_SCOPE,
+            VERSION_CHANGED,
+            code(409, "not_pinned", "The handler is not pinned."),
+        ],
+    ),
+    (
+        "POST",
+        "/api/v1/handlers/{name}/rename",
+        &[
+            HANDLER_NOT_FOUND,
+            INVALID_SCOPE,
+            VERSION_CHANGED,
+            code(400, "invalid_name", "The text is no name of a handler."),
+            code(409, "name_taken", "The new name has a handler or state already."),
+            code(409, "name_in_use", "The configuration refers to the old name."),
+            code(409, "handler_busy", "Its runs did not end in time."),
+            code(409, "files_not_renamed", "The files in the plugins folder cannot be renamed."),
+        ],
+    ),
+    ("GET", "/api/v1/handlers/{name}/state", &[HANDLER_NOT_FOUND]),
+    (
+        "GET",
+        "/api/v1/handlers/{name}/state/value",
+        &[HANDLER_NOT_FOUND, code(404, "key_not_found", "The state has no such key.")],
+    ),
+    (
+        "POST",
+        "/api/v1/handlers/{name}/state",
+        &[
+            HANDLER_NOT_FOUND,
+            code(400, "invalid_state", "A key or value is empty, too long or written twice."),
+            code(409, "state_full", "The state would exceed its quota."),
+        ],
+    ),
+    ("DELETE", "/api/v1/handlers/{name}/state", &[HANDLER_NOT_FOUND]),
     ("GET", "/api/v1/events/count", &[UNKNOWN_NAME]),
+    ("GET", "/api/v1/events/export", &[UNKNOWN_NAME]),
+    ("GET", "/api/v1/events/follow", &[UNKNOWN_NAME]),
+    (
+        "GET",
+        "/api/v1/attempts/{id}/reads",
+        &[INVALID_ID, code(404, "attempt_not_found", "There is no attempt with this id.")],
+    ),
+    (
+        "POST",
+        "/api/v1/attempts/{id}/rerun",
+        &[
+            INVALID_ID,
+            code(404, "attempt_not_found", "There is no attempt with this id."),
+            code(409, "not_rerunnable", "Its input was not kept, or it was no run of a handler."),
+        ],
+    ),
     ("GET", "/api/v1/refusals", &[UNKNOWN_NAME]),
     ("GET", "/api/v1/quarantine/trial", &[UNKNOWN_NAME]),
     (
@@ -100,6 +223,15 @@ pub(crate) const OF_ROUTE: &[(&str, &str, &[ErrorCode])] = &[
         &[code(503, "settings_unreadable", "The configuration file cannot be read.")],
     ),
     ("GET", "/api/v1/sources/{name}", &[INVALID_SOURCE, SOURCE_NOT_FOUND, UNKNOWN_NAME]),
+    (
+        "POST",
+        "/api/v1/sources/{name}/reconcile",
+        &[
+            INVALID_SOURCE,
+            SOURCE_NOT_FOUND,
+            code(400, "too_many_at_once", "There are more than 100 requests."),
+        ],
+    ),
     (
         "POST",
         "/api/v1/sources/{name}/sample",
@@ -130,7 +262,7 @@ pub(crate) const OF_ROUTE: &[(&str, &str, &[ErrorCode])] = &[
             INVALID_SCOPE,
             UNKNOWN_NAME,
             INVALID_UNTIL,
-            code(400, "invalid_reason", "The reason is not one short line."),
+            INVALID_REASON,
             code(409, "too_many_holds", "There are as many holds as allowed."),
         ],
     ),
@@ -193,6 +325,7 @@ pub(crate) const OF_ROUTE: &[(&str, &str, &[ErrorCode])] = &[
             TABLE_DAMAGED,
             code(400, "invalid_request_name", "The idempotency key is not one short word."),
             code(409, "not_over", "The delivery is not over yet."),
+            code(409, "erased", "The contents of the event were erased."),
         ],
     ),
     (
@@ -207,6 +340,37 @@ pub(crate) const OF_ROUTE: &[(&str, &str, &[ErrorCode])] = &[
             code(409, "nothing_to_retry", "Nothing of it waits for a retry."),
         ],
     ),
+    (
+        "POST",
+        "/api/v1/cancel",
+        &[
+            INVALID_ID,
+            EVENT_NOT_FOUND,
+            NOT_ONE_EVENT,
+            code(409, "nothing_to_cancel", "All of it is finished."),
+        ],
+    ),
+    ("POST", "/api/v1/erase", &[INVALID_ID, EVENT_NOT_FOUND]),
+    (
+        "POST",
+        "/api/v1/jobs",
+        &[
+            UNKNOWN_NAME,
+            code(400, "invalid_job_name", "The name is not one short word."),
+            code(409, "job_differs", "There is a job of this name with another order."),
+            code(409, "too_many_jobs", "There are as many unfinished jobs as allowed."),
+        ],
+    ),
+    ("POST", "/api/v1/jobs/count", &[UNKNOWN_NAME]),
+    ("GET", "/api/v1/jobs/{name}", &[JOB_NOT_FOUND]),
+    (
+        "GET",
+        "/api/v1/jobs/{name}/live",
+        &[JOB_NOT_FOUND, code(503, "too_many_streams", "There are as many streams as allowed.")],
+    ),
+    ("POST", "/api/v1/jobs/{name}/pause", &[JOB_NOT_FOUND, JOB_OVER]),
+    ("POST", "/api/v1/jobs/{name}/resume", &[JOB_NOT_FOUND, JOB_OVER]),
+    ("POST", "/api/v1/jobs/{name}/cancel", &[JOB_NOT_FOUND, JOB_OVER]),
     (
         "POST",
         "/api/v1/tokens",

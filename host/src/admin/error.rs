@@ -18,6 +18,7 @@ use super::permissions::NotPermitted;
 use super::query::QueryError;
 use super::service::ScopeError;
 use crate::api::ApiProblem;
+use crate::jobs::JobError;
 
 /// Seconds after which to try again, if the cause is transient.
 const RETRY_AFTER_S: u16 = 1;
@@ -205,6 +206,19 @@ impl From<TokenStoreError> for ApiError {
             TokenStoreError::TooMany => Self::conflict("too_many_tokens", said),
             TokenStoreError::Unknown(_) => Self::not_found("token_not_found", said),
             TokenStoreError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<JobError> for ApiError {
+    fn from(error: JobError) -> Self {
+        let said = error.to_string();
+        match error {
+            JobError::Unknown(_) => Self::not_found("job_not_found", said),
+            JobError::Differs(_) => Self::conflict("job_differs", said),
+            JobError::TooMany => Self::conflict("too_many_jobs", said),
+            JobError::Refused(_) => Self::conflict("job_over", said),
+            JobError::Store(error) => error.into(),
         }
     }
 }

@@ -18,7 +18,7 @@ use http_body_util::{BodyExt as _, Limited};
 use parking_lot::Mutex;
 use rand::RngExt as _;
 use tokio::sync::Semaphore;
-use weir_core::bounds::KIB;
+use weir_core::bounds::{KIB, MIB};
 
 use super::access::{Access, RequestOrigin};
 use super::error::ApiError;
@@ -26,12 +26,21 @@ use super::identity::{Identity, IdentityError, is_form_token};
 use super::permissions::{self, Needs, NotPermitted};
 use super::principal::Principal;
 use super::rate_limit::RequestRates;
+use super::refused_writes::RefusedWrites;
 use super::{ConsoleRoutes, PAGE_TYPE};
 use crate::api::Proof;
 use crate::runtime::log_limit::{LineDecision, LogLimit};
 
 /// Largest body of a request, in bytes: a request is a line or two.
 pub(super) const BODY_BYTES_MAX: usize = 64 * KIB;
+/// Longest body with values of a handler's state: the largest value, with every byte escaped.
+pub(super) const STATE_BODY_BYTES_MAX: usize = 512 * KIB;
+/// The route of those bodies.
+const STATE_PATH: &str = "/api/v1/handlers/{name}/state";
+/// Longest body with requests of a provider's API: one of the largest, with every byte escaped.
+pub(super) const RECONCILE_BODY_BYTES_MAX: usize = 16 * MIB;
+/// The route of those bodies.
+const RECONCILE_PATH: &str = "/api/v1/sources/{name}/reconcile";
 /// Longest time to answer a request.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(15);
 
@@ -61,6 +70,7 @@ pub(super) struct AdminGuard {
     access: Access,
     identity: Arc<Identity>,
     rates: RequestRates,
+    refused_writes: RefusedWrites,
     requests: Semaphore,
     time_max: Duration,
     started: Instant,
@@ -77,13 +87,20 @@ impl AdminGuard {
         access: Access,
         identity: Arc<Identity>,
         rates: RequestRates,
+        refused_writes: RefusedWrites,
         console: Option<ConsoleRoutes>,
     ) -> Arc<Self> {
-        let requests = Semaphore::new(REQUESTS_MAX);
-        let refusals = Mutex::default();
-        let started = Instant::now();
-        let time_max = REQUEST_TIME_MAX;
-        Arc::new(Self { access, identity, rates, requests, time_max, started, refusals, console })
+        Arc::new(Self {
+            access,
+            identity,
+            rates,
+            refused_writes,
+            requests: Semaphore::new(REQUESTS_MAX),
+            time_max: REQUEST_TIME_MAX,
+            started: Instant::now(),
+            refusals: Mutex::default(),
+            console,
+        })
     }
 
     /// The principal of a request, if it may do what it asks for.
@@ -155,14 +172,27 @@ async fn answer(guard: &AdminGuard, request: Request, next: Next) -> Result<Resp
         {
             return Ok(to_sign_in(&head));
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            if let NotPermitted::RoleMissing { needs, by, .. } = &error
+                && !permissions::is_read(&head.method)
+            {
+                let path = path.map(MatchedPath::as_str);
+                guard.refused_writes.record(by, &head.method, path, *needs).await;
+            }
+            return Err(error.into());
+        }
     };
     if matches!(needs, Needs::A(_)) {
         let wait = guard.rates.take(&principal.name, guard.started.elapsed());
         wait.map_err(ApiError::too_many_requests)?;
     }
     let announced = head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|bytes: u64| bytes > BODY_BYTES_MAX as u64) {
+    let body_max = match path.map(MatchedPath::as_str) {
+        Some(STATE_PATH) => STATE_BODY_BYTES_MAX,
+        Some(RECONCILE_PATH) => RECONCILE_BODY_BYTES_MAX,
+        _ => BODY_BYTES_MAX,
+    };
+    if announced.is_some_and(|bytes: u64| bytes > body_max as u64) {
         return Err(ApiError::of_status(StatusCode::PAYLOAD_TOO_LARGE));
     }
     let Ok(_permit) = guard.requests.try_acquire() else {
@@ -300,7 +330,8 @@ mod tests {
         let ctx = HubContext::new(Arc::new(store), clock);
         let identity = Identity::new(&ctx, Token::given(TOKEN.as_bytes()), false, 8081);
         let access = Access::new(listen, BTreeSet::new());
-        (AdminGuard::new(access, Arc::new(identity), RequestRates::new(None), None), folder)
+        let (rates, refused) = (RequestRates::new(None), RefusedWrites::new(ctx.store.clone()));
+        (AdminGuard::new(access, Arc::new(identity), rates, refused, None), folder)
     }
 
     fn request(method: &str, path: &str) -> http::request::Builder {

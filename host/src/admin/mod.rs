@@ -19,6 +19,7 @@ mod permissions;
 pub(crate) mod principal;
 mod query;
 mod rate_limit;
+mod refused_writes;
 mod serve;
 pub(crate) mod service;
 #[cfg(test)]
@@ -44,7 +45,9 @@ use crate::ingress::Ingress;
 use crate::invoker::InvokerHandle;
 use crate::observe::health::Health;
 use crate::observe::otlp::Scrape;
+use crate::pull::Pulls;
 use crate::routing::Routes;
+use crate::schedules::Schedules;
 use crate::tls::ServerTls;
 use crate::upkeep::rollups::Unsaved;
 use access::Access;
@@ -52,6 +55,7 @@ use error::ApiError;
 use guard::AdminGuard;
 use identity::Identity;
 use rate_limit::RequestRates;
+use refused_writes::RefusedWrites;
 use service::AdminService;
 use token::Token;
 
@@ -92,6 +96,8 @@ pub struct Deps {
     pub inbox: Inbox,
     pub routes: Arc<Routes>,
     pub ingress: Arc<Ingress>,
+    pub(crate) schedules: Schedules,
+    pub(crate) pulls: Pulls,
     /// The URL of the webhook listener, as seen from this machine.
     pub webhooks_at: String,
     pub settings: SettingsFile,
@@ -155,6 +161,7 @@ impl Admin {
         let access = Access::new(listen, allowed_hosts);
         let identity = self.identity(listen.port());
         let rates = RequestRates::new(self.deps.rate);
+        let refused_writes = RefusedWrites::new(self.ctx.store.clone());
         let console = self.deps.console;
         endpoints::router()
             .merge(console.map(|console| (console.router)()).unwrap_or_default())
@@ -162,7 +169,7 @@ impl Admin {
             .fallback(guard::not_found)
             .layer(DefaultBodyLimit::max(guard::BODY_BYTES_MAX))
             .layer(from_fn_with_state(
-                AdminGuard::new(access, identity.clone(), rates, console),
+                AdminGuard::new(access, identity.clone(), rates, refused_writes, console),
                 guard::guard,
             ))
             .with_state(Arc::new(AdminService::new(self.ctx, self.deps, identity)))

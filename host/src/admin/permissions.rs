@@ -44,6 +44,10 @@ pub(crate) const ROUTES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/events", A(Read)),
     ("GET", "/api/v1/events/live", A(Read)),
     ("GET", "/api/v1/events/count", A(Read)),
+    ("GET", "/api/v1/events/export", A(Read)),
+    ("GET", "/api/v1/events/follow", A(Read)),
+    ("GET", "/api/v1/attempts/{id}/reads", A(Read)),
+    ("POST", "/api/v1/attempts/{id}/rerun", A(Operate)),
     ("GET", "/api/v1/events/{id}", A(Read)),
     ("GET", "/api/v1/events/{id}/body", A(Read)),
     ("GET", "/api/v1/events/{id}/why", A(Read)),
@@ -52,18 +56,23 @@ pub(crate) const ROUTES: &[(&str, &str, Needs)] = &[
     ("POST", "/api/v1/dead-letters/count", A(Read)),
     ("POST", "/api/v1/dead-letters/requeue", A(Operate)),
     ("POST", "/api/v1/dead-letters/discard", A(Operate)),
-    ("GET", "/api/v1/dead-letters/causes", A(Read)),
-    ("POST", "/api/v1/dead-letters/count", A(Read)),
-    ("POST", "/api/v1/dead-letters/requeue", A(Operate)),
-    ("POST", "/api/v1/dead-letters/discard", A(Operate)),
     ("GET", "/api/v1/dead-letters/{id}", A(Read)),
     ("POST", "/api/v1/dead-letters/{id}/requeue", A(Operate)),
     ("GET", "/api/v1/handlers", A(Read)),
+    ("GET", "/api/v1/handlers/{name}", A(Read)),
+    ("GET", "/api/v1/handlers/{name}/history", A(Read)),
+    ("GET", "/api/v1/handlers/{name}/diff", A(Read)),
+    ("POST", "/api/v1/handlers/{name}/rollback", A(Operate)),
+    ("POST", "/api/v1/handlers/{name}/pin", A(Operate)),
+    ("DELETE", "/api/v1/handlers/{name}/pin", A(Operate)),
+    ("POST", "/api/v1/handlers/{name}/rename", A(Operate)),
+    ("GET", "/api/v1/handlers/{name}/state", A(Read)),
+    ("GET", "/api/v1/handlers/{name}/state/value", A(Read)),
+    ("POST", "/api/v1/handlers/{name}/state", A(Operate)),
+    ("DELETE", "/api/v1/handlers/{name}/state", A(Operate)),
     ("GET", "/api/v1/destinations", A(Read)),
     ("GET", "/api/v1/routes", A(Read)),
-    ("GET", "/api/v1/refusals", A(Read)),
-    ("GET", "/api/v1/settings", A(Read)),
-    ("GET", "/api/v1/routes", A(Read)),
+    ("GET", "/api/v1/schedules", A(Read)),
     ("GET", "/api/v1/refusals", A(Read)),
     ("GET", "/api/v1/settings", A(Read)),
     ("GET", "/api/v1/inbox", A(Read)),
@@ -81,12 +90,23 @@ pub(crate) const ROUTES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/sources", A(Read)),
     ("GET", "/api/v1/sources/{name}", A(Read)),
     ("POST", "/api/v1/sources/{name}/sample", A(Operate)),
+    ("POST", "/api/v1/sources/{name}/reconcile", A(Admin)),
     ("POST", "/api/v1/sources/{name}/secret-window", A(Admin)),
     ("DELETE", "/api/v1/sources/{name}/secret-window", A(Admin)),
     ("POST", "/api/v1/sources/{name}/secret/show", A(Admin)),
     ("DELETE", "/api/v1/sources/{name}/secret", A(Admin)),
     ("POST", "/api/v1/replay", A(Operate)),
+    ("GET", "/api/v1/jobs", A(Read)),
+    ("POST", "/api/v1/jobs", A(Operate)),
+    ("POST", "/api/v1/jobs/count", A(Read)),
+    ("GET", "/api/v1/jobs/{name}", A(Read)),
+    ("GET", "/api/v1/jobs/{name}/live", A(Read)),
+    ("POST", "/api/v1/jobs/{name}/pause", A(Operate)),
+    ("POST", "/api/v1/jobs/{name}/resume", A(Operate)),
+    ("POST", "/api/v1/jobs/{name}/cancel", A(Operate)),
     ("POST", "/api/v1/retry", A(Operate)),
+    ("POST", "/api/v1/cancel", A(Operate)),
+    ("POST", "/api/v1/erase", A(Admin)),
     ("POST", "/api/v1/time/confirm", A(Operate)),
 ];
 
@@ -112,9 +132,9 @@ pub(super) enum NotPermitted {
     #[error(
         "this needs the role `{needs}`, and {} has the role `{has}`; an admin can make a token \
          with it: weir tokens create NAME --role {needs}",
-        .name
+        .by
     )]
-    RoleMissing { needs: Role, has: Role, name: String },
+    RoleMissing { needs: Role, has: Role, by: Box<Principal> },
 }
 
 /// Decides who makes a request and whether that is permitted. `is_local` is true for a client on
@@ -138,7 +158,7 @@ pub(super) fn decide(
         Ok(principal) => Err(NotPermitted::RoleMissing {
             needs: role,
             has: principal.role.unwrap_or(Role::Read),
-            name: principal.name.to_string(),
+            by: Box::new(principal),
         }),
         Err(IdentityError::TokenMissing) if open_reads && is_local && role == Role::Read => {
             Ok(Principal::open_reads())

@@ -205,13 +205,27 @@ mod tests {
              limit=500&cursor=abc",
         )
         .unwrap();
-        assert_eq!(query.source.unwrap().as_str(), "@orders");
-        assert_eq!(query.kind.unwrap().as_str(), "a/b");
-        assert_eq!(query.status, Some(EventStatus::DeadLetter));
+        assert_eq!(query.source.to_string(), "@orders");
+        assert_eq!(query.kind.to_string(), "a/b");
+        assert_eq!(query.status.values(), [EventStatus::DeadLetter]);
         assert_eq!(query.since, Some("1h".parse().unwrap()));
         assert_eq!(query.until, Some(PointInTime::At(Timestamp::from_millis(1_760_000_000_000))));
         assert_eq!(query.limit.map(Limit::get), Some(500));
         assert_eq!(query.cursor.map(|cursor| cursor.into_inner()), Some("abc".to_owned()));
+    }
+
+    #[test]
+    fn values_with_commas_between_them_are_alternatives() {
+        let query = events("status=dead_letter,retrying&source=a,b,a&type=x%5C%2Cy,z*").unwrap();
+        let statuses = [EventStatus::DeadLetter, EventStatus::Retrying];
+        assert_eq!(query.status.values(), statuses);
+        assert_eq!(query.source.to_string(), "a,b");
+        let kinds: Vec<_> = query.kind.values().iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(kinds, ["x,y", "z*"]);
+        for bad in ["status=dead_letter,", "source=,a", "type=a,,b", "status=dead_letter;retrying"]
+        {
+            assert_eq!(events(bad).unwrap_err().code(), "invalid_parameter", "{bad}");
+        }
     }
 
     #[test]
@@ -248,8 +262,8 @@ mod tests {
     #[test]
     fn an_error_names_the_parameter_and_what_to_write() {
         let said = |query| events(query).unwrap_err().to_string();
-        let all =
-            "source, type, category, status, handler, destination, since, until, limit, cursor";
+        let all = "source, type, category, status, handler, destination, key, text, since, until, \
+                   limit, cursor";
         assert_eq!(said("sorce=x"), format!("`sorce` is not a parameter here; there are {all}"));
         assert_eq!(said("type=a&type=b"), "`type` is given more than once");
         assert_eq!(said("limit=0"), "`limit`: write a number from 1 to 500");

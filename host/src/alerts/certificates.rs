@@ -33,6 +33,10 @@ impl ExpiringCertificates {
         Self { listeners, ahead }
     }
 
+    pub(super) fn set_ahead(&mut self, ahead: Duration) {
+        self.ahead = ahead;
+    }
+
     /// Reads the alerts that were stored before the start.
     pub(super) async fn recall(
         &mut self,

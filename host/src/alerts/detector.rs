@@ -77,6 +77,11 @@ impl Detector {
         Self { rules, handlers: BTreeMap::new(), sources: BTreeMap::new() }
     }
 
+    /// Compares with these thresholds from now on.
+    pub(super) fn set_rules(&mut self, rules: Thresholds) {
+        self.rules = rules;
+    }
+
     /// Forgets sources that no longer exist.
     pub(super) fn forget(&mut self, gone: impl Fn(&SourceName) -> bool) {
         self.sources.retain(|name, _| !gone(name));

@@ -8,7 +8,7 @@ mod certificates;
 mod detector;
 mod store_alerts;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,18 +17,19 @@ use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 use weir_core::alert::{AlertBudget, OutcomeCounts, RepeatAggregator};
 use weir_core::delivery::{EventStatus, Outcome};
-use weir_core::event::EventType;
+use weir_core::event::{EventFacts, EventType};
 use weir_core::id::DeliveryId;
 use weir_core::name::{SourceName, Target};
 use weir_core::payload::Payload;
 use weir_core::provider::OnRedelivery;
-use weir_core::route::{EventFacts, RouteTable};
+use weir_core::route::RouteTable;
+use weir_core::time::Timestamp;
 use weir_store::StoreError;
 use weir_store::query::{EventFilter, PageRequest};
 use weir_store::{NewEvent, NewRequest};
 
 use crate::config::AlertSettings;
-use crate::config::{ConfiguredSources, SourcesByName};
+use crate::config::{ConfiguredAlerts, ConfiguredSources, SourcesByName};
 use crate::context::HubContext;
 use crate::egress::DirectWebhook;
 use crate::observe::likely_cause::likely_cause;
@@ -47,6 +48,8 @@ const SUBJECTS_MAX: usize = 2_048;
 const WAITING_MAX: usize = 256;
 /// Latest events of a source that decide whether its events are still routed.
 const EVENTS_LOOKED_AT: usize = 50;
+/// Between two log lines about alerts that are dropped or cannot be stored.
+const LOG_EVERY: Duration = Duration::from_secs(60);
 /// The scheme in the record of an alert's request.
 const SCHEME: &str = "weir";
 
@@ -54,7 +57,7 @@ const SCHEME: &str = "weir";
 #[derive(Debug)]
 pub struct Deps {
     /// The thresholds, and how many alerts an hour may have.
-    pub settings: Arc<AlertSettings>,
+    pub settings: ConfiguredAlerts,
     /// The sources in force.
     pub sources: ConfiguredSources,
     /// The listeners that speak TLS.
@@ -70,11 +73,15 @@ pub struct Deps {
 pub struct Alerts {
     ctx: HubContext,
     deps: Deps,
+    /// The settings at the last check.
+    settings: Arc<AlertSettings>,
     started: Instant,
     detector: Detector,
     certificates: ExpiringCertificates,
     store_alerts: StoreAlerts,
     collapse: RepeatAggregator<(&'static str, String), Notice>,
+    /// The last alert about each subject that can fail and recover.
+    told: BTreeMap<String, &'static str>,
     budget: AlertBudget,
     /// The routing table and the sources at the last check.
     table: Option<(Arc<RouteTable>, Arc<SourcesByName>)>,
@@ -96,16 +103,19 @@ struct Alert {
 impl Alerts {
     #[must_use]
     pub fn new(ctx: HubContext, deps: Deps) -> Self {
-        let AlertSettings { per_hour, failing, refusing, expiring, .. } = *deps.settings;
+        let settings = (*deps.settings.current()).clone();
+        let AlertSettings { per_hour, quiet, failing, refusing, expiring, .. } = *settings;
         let certificates = ExpiringCertificates::new(deps.tls_listeners.clone(), expiring);
         Self {
             ctx,
             deps,
+            settings,
             started: Instant::now(),
             detector: Detector::new(Thresholds { failing, refusing }),
             certificates,
             store_alerts: StoreAlerts::default(),
-            collapse: RepeatAggregator::new(SUBJECTS_MAX),
+            collapse: RepeatAggregator::new(SUBJECTS_MAX, quiet),
+            told: BTreeMap::new(),
             budget: AlertBudget::new(per_hour),
             table: None,
             waiting: VecDeque::new(),
@@ -162,6 +172,7 @@ impl Alerts {
             // The hub reports that itself before it stops.
             return;
         }
+        self.follow_settings();
         let now = self.started.elapsed();
         let (mut happened, missed) = self.ctx.notices.take();
         self.drop_alerts(missed);
@@ -179,6 +190,9 @@ impl Alerts {
         happened.extend(unrouted.into_iter().map(|notice| (1, notice)));
         let mut due = self.collapse.due(now);
         for (count, notice) in happened {
+            if self.undoes_what_was_not_told(&notice) {
+                continue;
+            }
             let subject = (notice.kind(), notice.subject());
             match self.collapse.add(subject, count, notice, now) {
                 Ok(told) => due.extend(told),
@@ -192,6 +206,31 @@ impl Alerts {
         self.store(now).await;
     }
 
+    /// Uses the settings in force from now on.
+    fn follow_settings(&mut self) {
+        let current = (*self.deps.settings.current()).clone();
+        if Arc::ptr_eq(&current, &self.settings) {
+            return;
+        }
+        let AlertSettings { per_hour, quiet, failing, refusing, expiring, .. } = *current;
+        self.detector.set_rules(Thresholds { failing, refusing });
+        self.certificates.set_ahead(expiring);
+        self.collapse.set_quiet(quiet);
+        if per_hour != self.settings.per_hour {
+            self.budget = AlertBudget::new(per_hour);
+        }
+        self.settings = current;
+    }
+
+    /// Drops the opposite of a notice, if it was held back. True if people know already what the
+    /// notice says, because they were not told of the opposite.
+    fn undoes_what_was_not_told(&mut self, notice: &Notice) -> bool {
+        let Some(opposite) = notice.opposite() else { return false };
+        let subject = notice.subject();
+        let known = self.told.get(&subject) == Some(&notice.kind());
+        self.collapse.cancel(&(opposite, subject)) && known
+    }
+
     /// Queues an alert, if the hourly budget permits.
     fn raise(&mut self, count: u64, notice: &Notice, now: Duration) {
         if !self.budget.take(now) {
@@ -199,6 +238,11 @@ impl Alerts {
             return;
         }
         let (kind, subject, facts) = (notice.kind(), notice.subject(), notice.facts());
+        if notice.opposite().is_some()
+            && (self.told.len() < SUBJECTS_MAX || self.told.contains_key(&subject))
+        {
+            self.told.insert(subject.clone(), kind);
+        }
         // The hub's own words are always valid types.
         let Ok(event) = EventType::new(kind) else { return };
         tracing::warn!(alert = kind, subject, count, %facts, "alert");
@@ -223,7 +267,7 @@ impl Alerts {
 
     fn log_dropped(&mut self, now: Duration) {
         let (count, logged) = self.dropped;
-        let recently = logged.is_some_and(|at| now < at + RepeatAggregator::<(), ()>::EVERY);
+        let recently = logged.is_some_and(|at| now < at + LOG_EVERY);
         if count > 0 && !recently {
             tracing::warn!(count, "too many alerts: some were dropped");
             self.dropped = (0, Some(now));
@@ -237,7 +281,8 @@ impl Alerts {
         }
         let alerts: Vec<Alert> = self.waiting.drain(..).collect();
         let table = self.deps.routes.current();
-        let requests = alerts.iter().map(|alert| request(alert, &table)).collect();
+        let at = self.ctx.clock.now();
+        let requests = alerts.iter().map(|alert| request(alert, &table, at)).collect();
         let answers = self.ctx.store.ingest(requests).await;
         let mut failed = None;
         for (alert, answer) in alerts.into_iter().zip(answers) {
@@ -255,8 +300,7 @@ impl Alerts {
     }
 
     async fn cannot_store(&mut self, error: &StoreError, now: Duration) {
-        if self.store_error_logged_at.is_some_and(|at| now < at + RepeatAggregator::<(), ()>::EVERY)
-        {
+        if self.store_error_logged_at.is_some_and(|at| now < at + LOG_EVERY) {
             return;
         }
         self.store_error_logged_at = Some(now);
@@ -356,19 +400,20 @@ impl Alerts {
         let was = latest.iter().any(|event| event.status != EventStatus::Unrouted);
         // A condition counts as if it held: a list of events comes without their payloads.
         let is = latest.iter().any(|event| {
-            let (kind, category) = (&event.kind, event.category);
-            let facts = EventFacts { source, kind, category, payload: None };
+            let facts = EventFacts {
+                category: event.category,
+                ..EventFacts::new(source, &event.kind, event.received_at)
+            };
             !table.route(&facts).is_empty()
         });
         Ok((was, is))
     }
 }
 
-fn request(alert: &Alert, table: &RouteTable) -> NewRequest {
+fn request(alert: &Alert, table: &RouteTable, now: Timestamp) -> NewRequest {
     let hub = SourceName::hub();
     let payload = Payload::new("application/json", alert.body.clone());
-    let (kind, payload_facts) = (&alert.kind, Some(&payload));
-    let facts = EventFacts { source: &hub, kind, category: None, payload: payload_facts };
+    let facts = EventFacts { payload: Some(&payload), ..EventFacts::new(&hub, &alert.kind, now) };
     let event = NewEvent {
         routed: routing::routed(table, &facts),
         kind: alert.kind.clone(),
@@ -376,6 +421,7 @@ fn request(alert: &Alert, table: &RouteTable) -> NewRequest {
         delivery_id: None,
         dedup: None,
         part: None,
+        keys: Vec::new(),
     };
     NewRequest {
         source: hub,

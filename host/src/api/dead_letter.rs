@@ -6,6 +6,7 @@ use weir_core::event::EventType;
 use weir_core::id::DeliveryId;
 use weir_core::name::{SourceName, Target};
 
+use super::one_of::OneOf;
 use super::params::{Cursor, Limit, PointInTime};
 use super::schema;
 
@@ -14,15 +15,19 @@ use super::schema;
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct DeadLettersQuery {
-    #[param(inline, value_type = Option<schema::TargetText>)]
-    pub target: Option<Target>,
-    /// The source of the event.
-    #[param(inline, value_type = Option<schema::SourceNameText>)]
-    pub source: Option<SourceName>,
-    /// The type of the event; `*` matches any run of characters.
-    #[serde(rename = "type")]
-    #[param(inline, value_type = Option<schema::EventTypeText>)]
-    pub kind: Option<EventType>,
+    /// Targets, one of which it is for.
+    #[serde(default, skip_serializing_if = "OneOf::is_empty")]
+    #[param(style = Form, explode = false, value_type = Option<Vec<schema::TargetText>>)]
+    pub target: OneOf<Target>,
+    /// Sources, one of which its event is from.
+    #[serde(default, skip_serializing_if = "OneOf::is_empty")]
+    #[param(style = Form, explode = false, value_type = Option<Vec<schema::SourceNameText>>)]
+    pub source: OneOf<SourceName>,
+    /// Types, one of which its event has; `*` matches any run of characters. A comma in a type is
+    /// written `\,`.
+    #[serde(rename = "type", default, skip_serializing_if = "OneOf::is_empty")]
+    #[param(style = Form, explode = false, value_type = Option<Vec<schema::EventTypeText>>)]
+    pub kind: OneOf<EventType>,
     /// Events received at or after this moment.
     #[param(inline)]
     pub since: Option<PointInTime>,

@@ -33,6 +33,9 @@ pub struct DeliveryView {
     pub generation: u32,
     /// The number of attempts in this generation.
     pub attempts: u32,
+    /// Deliveries of its target with this key are attempted one at a time, in their order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_key: Option<String>,
     /// The time of the next attempt, while it waits.
     #[schema(value_type = Option<schema::TimestampText>)]
     pub due_at: Option<Timestamp>,
@@ -64,6 +67,9 @@ pub struct AttemptView {
     pub reason: Option<String>,
     /// The version of the handler, in hex.
     pub version: Option<String>,
+    /// The run under another version in the same attempt, which failed. During a probation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<OtherRunView>,
     /// The lines that the handler logged.
     pub log: Option<String>,
     /// The HTTP status that the endpoint answered.
@@ -76,6 +82,16 @@ pub struct AttemptView {
     /// The events that the run emitted.
     #[schema(value_type = Vec<schema::EventIdText>)]
     pub emitted: Vec<EventId>,
+}
+
+/// A run under another version of the handler, without effects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OtherRunView {
+    /// The version, in hex.
+    pub version: String,
+    #[schema(value_type = schema::OutcomeWord)]
+    pub outcome: Outcome,
+    pub reason: Option<String>,
 }
 
 /// The reason why a delivery waits.

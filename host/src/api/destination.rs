@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use weir_core::event::EventType;
 use weir_core::name::DestinationName;
 use weir_core::time::Timestamp;
 
@@ -13,8 +14,24 @@ use super::schema;
 pub struct DestinationView {
     #[schema(value_type = schema::DestinationNameText)]
     pub name: DestinationName,
-    /// `webhook` or `inbox`.
+    /// Such as `webhook` or `redis`.
     pub kind: String,
+    /// The place that messages go to, without credentials and the path of a URL.
+    #[serde(default)]
+    pub address: String,
+    /// True if messages of handlers keep the order of the events that were handled.
+    #[serde(default)]
+    pub ordered: bool,
+    /// The most attempts in a time, such as `10/s`.
+    #[serde(default)]
+    pub rate: Option<String>,
+    /// The service as which it takes alerts, such as `slack`.
+    #[serde(default)]
+    pub format: Option<String>,
+    /// The type of the events that its answers become.
+    #[serde(default)]
+    #[schema(value_type = Option<schema::EventTypeText>)]
+    pub reply_as: Option<EventType>,
     pub state: HealthState,
     /// The time since which it is failing.
     #[schema(value_type = Option<schema::TimestampText>)]

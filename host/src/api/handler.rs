@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 use weir_core::name::HandlerName;
 use weir_core::time::Timestamp;
 
-use super::schema;
+use super::{ProbationView, schema};
 
 /// The state of a handler or a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -64,6 +64,15 @@ pub struct HandlerView {
     /// The permissions and limits of the version in service.
     pub grants: Option<GrantsView>,
     pub limits: Option<LimitsView>,
+    /// True if a person pinned the version in service.
+    #[serde(default)]
+    pub pinned: bool,
+    /// The version of the file in the folder, if a pin keeps it from serving.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<String>,
+    /// The probation of the version in service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probation: Option<ProbationView>,
 }
 
 /// The permissions of a handler.
@@ -73,6 +82,9 @@ pub struct GrantsView {
     pub destinations: Vec<String>,
     /// True if it may emit events.
     pub emit: bool,
+    /// The destinations that it says it needs, and that it may not send to or that do not exist.
+    #[serde(default)]
+    pub missing: Vec<String>,
 }
 
 /// The limits of a handler's runs.
@@ -84,4 +96,9 @@ pub struct LimitsView {
     pub concurrency: usize,
     /// The number of attempts, the first one included.
     pub attempts: u32,
+    /// The quota of its state.
+    #[serde(default)]
+    pub state_bytes: u64,
+    #[serde(default)]
+    pub state_keys: u64,
 }

@@ -47,6 +47,8 @@ pub struct HealthSummary {
     pub version: String,
     pub uptime_seconds: u64,
     pub store: StoreState,
+    /// `ok`, or `paused` while a hold is on the whole hub: webhooks are stored and nothing runs.
+    pub deliveries: PartState,
     pub retention: PartState,
     pub certificates: Vec<CertificateState>,
     pub plugins: PartState,

@@ -11,7 +11,7 @@ use super::schema;
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct HoldsQuery {
-    /// `source:NAME`, `handler:NAME` or `destination:NAME`.
+    /// `source:NAME`, `handler:NAME`, `destination:NAME` or `hub`.
     pub scope: Option<String>,
 }
 
@@ -19,7 +19,7 @@ pub struct HoldsQuery {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlaceHoldBody {
-    /// `source:NAME`, `handler:NAME` or `destination:NAME`.
+    /// `source:NAME`, `handler:NAME`, `destination:NAME` or `hub`.
     pub scope: String,
     /// One line for other operators.
     #[serde(default, skip_serializing_if = "Option::is_none")]

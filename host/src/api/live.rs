@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
+use weir_core::business_key::BusinessKey;
 use weir_core::delivery::EventStatus;
 use weir_core::event::{Category, EventType};
 use weir_core::name::{DestinationName, HandlerName, SourceName};
 
+use super::one_of::OneOf;
 use super::{EventView, schema};
 
 /// Filters the live list of events.
@@ -13,23 +15,34 @@ use super::{EventView, schema};
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct LiveQuery {
-    #[param(inline, value_type = Option<schema::SourceNameText>)]
-    pub source: Option<SourceName>,
-    /// A type; `*` matches any run of characters.
-    #[serde(rename = "type")]
-    #[param(inline, value_type = Option<schema::EventTypeText>)]
-    pub kind: Option<EventType>,
-    #[param(inline, value_type = Option<schema::CategoryWord>)]
-    pub category: Option<Category>,
-    /// The status when the event is seen.
-    #[param(inline, value_type = Option<schema::EventStatusWord>)]
-    pub status: Option<EventStatus>,
-    /// A handler that it has a delivery for.
-    #[param(inline, value_type = Option<schema::HandlerNameText>)]
-    pub handler: Option<HandlerName>,
-    /// A destination that it has a delivery or message for.
-    #[param(inline, value_type = Option<schema::DestinationNameText>)]
-    pub destination: Option<DestinationName>,
+    /// Sources, one of which it is from.
+    #[serde(default, skip_serializing_if = "OneOf::is_empty")]
+    #[param(style = Form, explode = false, value_type = Option<Vec<schema::SourceNameText>>)]
+    pub source: OneOf<SourceName>,
+    /// Types, one of which it has; `*` matches any run of characters. A comma in a type is written
+    /// `\,`.
+    #[serde(rename = "type", default, skip_serializing_if = "OneOf::is_empty")]
+    #[param(style = Form, explode = false, value_type = Option<Vec<schema::EventTypeText>>)]
+    pub kind: OneOf<EventType>,
+    #[serde(default, skip_serializing_if = "OneOf::is_empty")]
+    #[param(style = Form, explode = false, value_type = Option<Vec<schema::CategoryWord>>)]
+    pub category: OneOf<Category>,
+    /// Its status when it is seen.
+    #[serde(default, skip_serializing_if = "OneOf::is_empty")]
+    #[param(style = Form, explode = false, value_type = Option<Vec<schema::EventStatusWord>>)]
+    pub status: OneOf<EventStatus>,
+    /// Handlers, one of which it has a delivery for.
+    #[serde(default, skip_serializing_if = "OneOf::is_empty")]
+    #[param(style = Form, explode = false, value_type = Option<Vec<schema::HandlerNameText>>)]
+    pub handler: OneOf<HandlerName>,
+    /// Destinations, one of which it has a delivery or message for.
+    #[serde(default, skip_serializing_if = "OneOf::is_empty")]
+    #[param(style = Form, explode = false, value_type = Option<Vec<schema::DestinationNameText>>)]
+    pub destination: OneOf<DestinationName>,
+    /// Business keys such as `order=1234`, one of which it has. A comma in a value is written `\,`.
+    #[serde(default, skip_serializing_if = "OneOf::is_empty")]
+    #[param(style = Form, explode = false, value_type = Option<Vec<schema::BusinessKeyText>>)]
+    pub key: OneOf<BusinessKey>,
 }
 
 /// The new events since the frame before.

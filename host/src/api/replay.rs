@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use weir_core::name::DestinationName;
 use weir_core::time::Timestamp;
 
 use super::schema;
@@ -22,6 +23,11 @@ pub struct ReplayBody {
     /// Dead letters, which go to their targets again as they were stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letters: Option<DeadLetterFilter>,
+    /// Sends the event, or the unrouted ones, to this destination only, also if no rule brings it
+    /// there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::DestinationNameText>)]
+    pub to: Option<DestinationName>,
     /// The idempotency key: a replay under the same key is done once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,

@@ -17,6 +17,9 @@ pub struct RuleView {
     pub patterns: Vec<String>,
     /// The condition, if it has one.
     pub condition: Option<String>,
+    /// The expression of its order key, if it has one.
+    #[serde(default)]
+    pub order_by: Option<String>,
     /// The sources in force that a pattern can match.
     pub sources: Vec<String>,
 }

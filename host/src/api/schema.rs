@@ -9,7 +9,9 @@ use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
 use weir_core::delivery::{DeliveryState, EventStatus, Outcome};
 use weir_core::event::Category;
+use weir_core::job::{JobKind, JobState};
 
+use crate::observe::pull_metrics::ConnectionState;
 use crate::observe::shapes::FieldChange;
 use crate::observe::source_work::SourceState;
 
@@ -91,6 +93,8 @@ schemas! {
         |about| text(about, "^(handler|destination):[a-z0-9][a-z0-9_-]*$", "destination:ops");
     EventTypeText, "EventType", "The sender's name for what happened.",
         |about| text(about, "^[^\\u0000-\\u001f\\u007f-\\u009f]+$", "push");
+    BusinessKeyText, "BusinessKey", "A business key with its value.",
+        |about| text(about, "^[a-z][a-z0-9_-]{0,31}=.+$", "order=1234");
     CategoryWord, "Category", "The meaning of an event across providers.",
         |about| word(about, words!(Category));
     EventStatusWord, "EventStatus", "The status of an event.",
@@ -100,8 +104,17 @@ schemas! {
     SourceStateWord, "SourceState", "The state of a source.", |about| {
         word(about, words!(SourceState))
     };
+    ConnectionStateWord, "ConnectionState",
+        "The state of the connection to the server of a source.",
+        |about| word(about, words!(ConnectionState));
     FieldChangeWord, "FieldChange", "A change of a field of a source's events.", |about| {
         word(about, words!(FieldChange))
     };
     OutcomeWord, "Outcome", "The outcome of an attempt.", |about| word(about, words!(Outcome));
+    JobKindWord, "JobKind", "The things that a job goes through.", |about| {
+        word(about, words!(JobKind))
+    };
+    JobStateWord, "JobState", "The state of a job.", |about| word(about, words!(JobState));
+    JobRateText, "JobRate", "A number per second, minute or hour.",
+        |about| text(about, "^[0-9]{1,7}(/[smh])?$", "50/s");
 }

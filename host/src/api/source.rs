@@ -7,6 +7,7 @@ use weir_core::name::SourceName;
 use weir_core::time::Timestamp;
 
 use super::{SourceHealth, schema};
+use crate::observe::pull_metrics::ConnectionState;
 use crate::observe::shapes::FieldChange;
 
 /// A source in force. Secrets are shown by name only.
@@ -14,6 +15,12 @@ use crate::observe::shapes::FieldChange;
 pub struct SourceView {
     #[schema(value_type = schema::SourceNameText)]
     pub name: SourceName,
+    /// `http` if senders post requests, else the kind of the server that the hub takes its messages
+    /// from.
+    pub kind: String,
+    /// The connection to that server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<SourceConnection>,
     pub provider: String,
     /// The schemes that are accepted.
     pub schemes: Vec<String>,
@@ -40,6 +47,28 @@ pub struct SourceView {
     /// The fields of its events by type. Only for one source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shapes: Option<Vec<ShapeView>>,
+}
+
+/// The connection to the server that the messages of a source are taken from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SourceConnection {
+    /// The place that messages come from, without credentials.
+    pub address: String,
+    #[schema(value_type = schema::ConnectionStateWord)]
+    pub state: ConnectionState,
+    /// The time since which it is in this state.
+    #[schema(value_type = schema::TimestampText)]
+    pub since: Timestamp,
+    /// The last time at which it was lost, refused or given up.
+    pub last_error: Option<ConnectionError>,
+}
+
+/// The end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConnectionError {
+    #[schema(value_type = schema::TimestampText)]
+    pub at: Timestamp,
+    pub reason: String,
 }
 
 /// The fields of a source's events of one type, learned from a sample since the hub was started.

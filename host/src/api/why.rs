@@ -9,7 +9,7 @@ use weir_core::name::{SourceName, Target};
 use weir_core::time::Timestamp;
 
 use super::schema;
-use super::{DeliveryView, WaitReason};
+use super::{DeliveryView, OtherRunView, WaitReason};
 
 /// Explains where an event was routed and what its deliveries wait for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -49,6 +49,9 @@ pub struct CandidateView {
     /// Reasons why some of those can never match.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub never: Vec<String>,
+    /// The condition of the rule, if it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
     /// The part of the rule's condition that was false when the event was routed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition_false: Option<String>,
@@ -68,6 +71,9 @@ pub struct RoutedDelivery {
     pub state: DeliveryState,
     pub held: bool,
     pub attempts: u32,
+    /// Deliveries of its target with this key are attempted one at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_key: Option<String>,
     pub reason: Option<String>,
     #[schema(value_type = Option<schema::TimestampText>)]
     pub due_at: Option<Timestamp>,
@@ -88,6 +94,12 @@ pub struct LastAttempt {
     pub outcome: Outcome,
     pub reason: Option<String>,
     pub response_status: Option<u16>,
+    /// The version of the handler, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The run under another version in the same attempt, which failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<OtherRunView>,
 }
 
 /// A hold that keeps a delivery waiting.

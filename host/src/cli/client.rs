@@ -109,7 +109,7 @@ pub struct HubArgs {
 }
 
 /// The admin API of a running hub.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct AdminClient {
     http: HttpClient,
     base: String,
@@ -117,7 +117,7 @@ pub(super) struct AdminClient {
 }
 
 /// The token to send.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum ClientToken {
     Known(HeaderValue),
     /// There is none on this machine. The hub says what it does without.
@@ -169,6 +169,15 @@ impl AdminClient {
     /// Reads what is at a path.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.call(Method::GET, path, Bytes::new()).await
+    }
+
+    /// Reads the text at a path.
+    pub(super) async fn text(&self, path: &str) -> Result<String, ClientError> {
+        let answer = self.exchange(Method::GET, path, Bytes::new()).await?;
+        match answer.status.is_success() {
+            true => Ok(String::from_utf8_lossy(&answer.body).into_owned()),
+            false => Err(self.refused(answer.status, &answer.body)),
+        }
     }
 
     /// Reads what is at a path, by the fields of this query that are not empty.
@@ -444,11 +453,11 @@ mod tests {
     #[test]
     fn a_query_has_only_the_fields_that_are_given() {
         let query = EventsQuery {
-            source: Some("@orders".parse().unwrap()),
+            source: vec!["@orders".parse().unwrap(), "github".parse().unwrap()].into(),
             since: Some("1h".parse().unwrap()),
             ..EventsQuery::default()
         };
-        assert_eq!(query_string(&query), "since=1h&source=%40orders");
+        assert_eq!(query_string(&query), "since=1h&source=%40orders%2Cgithub");
         assert_eq!(query_string(&EventsQuery::default()), "");
     }
 

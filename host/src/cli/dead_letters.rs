@@ -58,15 +58,15 @@ pub enum DeadLettersAct {
 /// List dead letters, newest first
 #[derive(Debug, Clone, clap::Args)]
 pub struct ListArgs {
-    /// Filter by target, such as handler:orders or destination:ops
-    #[arg(long)]
-    pub target: Option<Target>,
-    /// Filter by the event's source
-    #[arg(long)]
-    pub source: Option<SourceName>,
-    /// Filter by the event's type; `*` matches any characters
+    /// Filter by target, such as handler:orders or destination:ops; several are separated by commas
+    #[arg(long, value_delimiter = ',')]
+    pub target: Vec<Target>,
+    /// Filter by the event's source; several are separated by commas
+    #[arg(long, value_delimiter = ',')]
+    pub source: Vec<SourceName>,
+    /// Filter by the event's type; `*` matches any characters; repeat it for several
     #[arg(long = "type", value_name = "TYPE", value_parser = EventType::new)]
-    pub kind: Option<EventType>,
+    pub kind: Vec<EventType>,
     /// Event received since, such as 1h or 2026-11-23T15:00:00Z
     #[arg(long, value_name = "WHEN")]
     pub since: Option<PointInTime>,
@@ -104,9 +104,9 @@ pub(super) async fn run(args: &DeadLettersArgs, output: Output) -> Result<(), Co
 
 async fn list(args: &ListArgs, output: Output) -> Result<(), CommandError> {
     let query = |limit, cursor| DeadLettersQuery {
-        target: args.target.clone(),
-        source: args.source.clone(),
-        kind: args.kind.clone(),
+        target: args.target.clone().into(),
+        source: args.source.clone().into(),
+        kind: args.kind.clone().into(),
         since: args.since,
         until: args.until,
         limit,

@@ -20,11 +20,13 @@ pub struct DestinationsArgs {
 pub(super) async fn list(args: &DestinationsArgs, output: Output) -> Result<(), CommandError> {
     let hub = AdminClient::find(&args.hub)?;
     let listed: ListPage<DestinationView> = hub.get("/api/v1/destinations").await?;
-    let headings = ["NAME", "KIND", "STATE", "SINCE", "NEXT TRY", "SENT", "FAILED", "REASON"];
+    let headings =
+        ["NAME", "KIND", "ADDRESS", "STATE", "SINCE", "NEXT TRY", "SENT", "FAILED", "REASON"];
     output.list(&listed.items, "no destinations", headings, |one| {
         [
             one.name.to_string(),
             one.kind.clone(),
+            one.address.clone(),
             one.state.as_str().to_owned(),
             or_dash(one.failing_since),
             or_dash(one.next_try),

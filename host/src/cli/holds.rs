@@ -2,7 +2,7 @@
 
 use super::client::{AdminClient, HubArgs};
 use super::error::CommandError;
-use super::{probe, values};
+use super::{release_result, values};
 use crate::api::{HealthState, HoldView, HoldsQuery, ListPage, PlaceHoldBody};
 use crate::program::output::{Output, or_dash};
 
@@ -11,14 +11,15 @@ const BREAKER: &str = "breaker";
 /// The name under which the hub places holds.
 const HUB: &str = "weir";
 
-/// Hold a source's events, a handler's runs or a destination's messages; nothing is lost
+/// Hold a source's events, a handler's runs, a destination's messages or the hub; nothing is lost
 ///
 /// Held deliveries keep their place and their attempts. `source:NAME` stops the runs and messages
 /// that the source's events cause, but not messages that a handler has already sent: for those hold
-/// `destination:NAME`, or `source:@HANDLER` for all that a handler sends and emits.
+/// `destination:NAME`, or `source:@HANDLER` for all that a handler sends and emits. `hub` holds
+/// everything: webhooks are stored, and nothing runs.
 #[derive(Debug, Clone, clap::Args)]
 pub struct HoldArgs {
-    /// source:NAME, handler:NAME or destination:NAME
+    /// source:NAME, handler:NAME, destination:NAME or hub
     #[arg(value_parser = values::scope)]
     pub scope: String,
     /// Reason, for other operators
@@ -31,13 +32,13 @@ pub struct HoldArgs {
     pub hub: HubArgs,
 }
 
-/// End the operators' holds on a source, a handler or a destination
+/// End the operators' holds on a source, a handler, a destination or the hub
 ///
 /// If a handler or destination is paused after failures (`breaker`), this tries it with one
 /// delivery at once and prints the result.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ReleaseArgs {
-    /// source:NAME, handler:NAME or destination:NAME; or the number of one hold
+    /// source:NAME, handler:NAME, destination:NAME or hub; or the number of one hold
     #[arg(value_parser = values::scope_or_number)]
     pub scope: String,
     #[command(flatten)]
@@ -81,7 +82,7 @@ pub(super) async fn release(args: &ReleaseArgs, output: Output) -> Result<(), Co
     }
     let mut tried = None;
     for held in meant {
-        let before = probe::target_state(&hub, &held.scope).await?;
+        let before = release_result::target_state(&hub, &held.scope).await?;
         let released: HoldView = hub.delete(&format!("/api/v1/holds/{}", held.id)).await?;
         output.answer(&released, |held| format!("released hold {} on {}", held.id, held.scope));
         if held.reason == BREAKER {
@@ -89,7 +90,9 @@ pub(super) async fn release(args: &ReleaseArgs, output: Output) -> Result<(), Co
         }
     }
     match tried {
-        Some((scope, before)) => probe::follow(&hub, &scope, before.as_ref(), output).await,
+        Some((scope, before)) => {
+            release_result::follow(&hub, &scope, before.as_ref(), output).await
+        }
         None => Ok(()),
     }
 }
@@ -102,7 +105,7 @@ async fn nothing_to_release(
     if number.is_some() {
         return Err(CommandError::NotFound(format!("there is no hold {scope}")));
     }
-    let state = probe::target_state(hub, scope).await?;
+    let state = release_result::target_state(hub, scope).await?;
     let is_failing = state.is_some_and(|state| state.health == HealthState::Failing);
     let also = if is_failing { "; it is failing, and one delivery is being tried now" } else { "" };
     Err(CommandError::NotFound(format!("there is no hold on {scope}{also}")))

@@ -8,15 +8,13 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use serde::Serialize;
-use weir_core::delivery::{DeliveryState, EventStatus, Outcome};
-use weir_core::event::{Category, EventType};
+use weir_core::delivery::{DeliveryState, Outcome};
 use weir_core::id::{AttemptId, DeliveryId, EventId};
-use weir_core::name::{DestinationName, HandlerName, SourceName};
 use weir_core::time::Timestamp;
 
 use super::client::{AdminClient, HubArgs};
 use super::error::CommandError;
-use super::values;
+use super::events::FilterArgs;
 use crate::api::params::PointInTime;
 use crate::api::{DeliveryView, EventAnswer, EventView, EventsQuery};
 use crate::program::output::{Output, is_output_closed};
@@ -34,24 +32,8 @@ pub struct LogsArgs {
     /// Go on with what happens from now on, until interrupted
     #[arg(short, long)]
     pub follow: bool,
-    /// Filter by source
-    #[arg(long)]
-    pub source: Option<SourceName>,
-    /// Filter by type; `*` matches any characters, as in 'issues*'
-    #[arg(long = "type", value_name = "TYPE", value_parser = EventType::new)]
-    pub kind: Option<EventType>,
-    /// Filter by category, such as payment.received
-    #[arg(long, value_parser = values::category)]
-    pub category: Option<Category>,
-    /// Filter by a handler that has a delivery of the event
-    #[arg(long)]
-    pub handler: Option<HandlerName>,
-    /// Filter by a destination that has a delivery or message of the event
-    #[arg(long)]
-    pub destination: Option<DestinationName>,
-    /// Filter by status: pending, processing, retrying, held, processed, dead_letter, unrouted
-    #[arg(long, value_parser = values::status)]
-    pub status: Option<EventStatus>,
+    #[command(flatten)]
+    pub filter: FilterArgs,
     /// Received since, such as 1h or 2026-11-23T15:00:00Z
     #[arg(long, value_name = "WHEN")]
     pub since: Option<PointInTime>,
@@ -93,18 +75,8 @@ async fn list(
     args: &LogsArgs,
     limit: usize,
 ) -> Result<Vec<EventView>, CommandError> {
-    let query = |limit, cursor| EventsQuery {
-        source: args.source.clone(),
-        kind: args.kind.clone(),
-        category: args.category,
-        handler: args.handler.clone(),
-        destination: args.destination.clone(),
-        status: args.status,
-        since: args.since,
-        limit,
-        cursor,
-        ..EventsQuery::default()
-    };
+    let query =
+        |limit, cursor| EventsQuery { since: args.since, limit, cursor, ..args.filter.query() };
     hub.list("/api/v1/events", limit, query).await
 }
 

@@ -4,32 +4,54 @@
 //! Nothing else imports it: `serve` and `demo`, which run a hub, are called from here.
 
 mod audit;
+mod backtest;
 mod backup;
+mod bench;
+mod cancel;
 mod check;
+mod check_module;
 mod client;
 mod compile;
 mod confirm_time;
 mod dead_letters;
 mod describe;
 mod destinations;
+mod erase;
 mod error;
 mod event_stream;
 mod events;
+mod exported;
+mod find;
+mod handlers;
 mod health;
 mod holds;
 mod init;
+mod jobs;
+mod listen;
 mod logs;
+mod new;
+mod offline;
 mod open;
 mod openapi;
 mod probe;
+mod provider_account;
 mod providers;
 mod quarantine;
+mod reconcile;
+mod register;
+mod release_result;
 mod replay;
+mod rerun;
 mod retry;
+mod run;
+mod schedules;
 mod secret;
 mod send;
+mod sign;
+mod signing_plan;
 mod sources;
 mod stats;
+mod test;
 mod tokens;
 mod top;
 mod unreadable;
@@ -65,29 +87,45 @@ pub enum Command {
     Serve(ServeArgs),
     Demo(DemoArgs),
     Init(init::InitArgs),
+    New(new::NewArgs),
     Check(check::CheckArgs),
     Health(health::HealthArgs),
+    Run(run::RunArgs),
+    Test(test::TestArgs),
     Send(send::SendArgs),
+    Probe(probe::ProbeArgs),
+    Listen(listen::ListenArgs),
+    Register(register::RegisterArgs),
+    Reconcile(reconcile::ReconcileArgs),
     Events(events::EventsArgs),
+    Find(find::FindArgs),
     Why(why::WhyArgs),
     Logs(logs::LogsArgs),
     Top(top::TopArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
+    Handlers(handlers::HandlersArgs),
     Destinations(destinations::DestinationsArgs),
+    Jobs(jobs::JobsArgs),
     Replay(replay::ReplayArgs),
+    Rerun(rerun::RerunArgs),
     Retry(retry::RetryArgs),
+    Cancel(cancel::CancelArgs),
+    Erase(erase::EraseArgs),
     Hold(holds::HoldArgs),
     Release(holds::ReleaseArgs),
     Holds(holds::HoldsArgs),
     Unreadable(unreadable::UnreadableArgs),
     Sources(sources::SourcesArgs),
+    Schedules(schedules::SchedulesArgs),
     Tokens(tokens::TokensArgs),
     Audit(audit::AuditArgs),
     Open(open::OpenArgs),
     Stats(stats::StatsArgs),
     ConfirmTime(confirm_time::ConfirmTimeArgs),
     Quarantine(quarantine::QuarantineArgs),
+    Backtest(backtest::BacktestArgs),
     Secret(secret::SecretArgs),
+    Sign(sign::SignArgs),
     Config(ConfigArgs),
     Openapi(openapi::OpenapiArgs),
     Providers(providers::ProvidersArgs),
@@ -96,6 +134,8 @@ pub enum Command {
     Upgrade(upgrade::UpgradeArgs),
     Completions(describe::CompletionsArgs),
     Man(describe::ManArgs),
+    Bench(Box<bench::BenchArgs>),
+    BenchFloor(bench::FloorArgs),
     CompileModule(compile::CompileArgs),
 }
 
@@ -122,7 +162,12 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => return serve::serve(args, json),
         Command::Demo(args) => return demo::demo(args, json),
         Command::CompileModule(args) => return compile::run(&args),
+        Command::Bench(args) => block_on(bench::run(&args, output)),
+        Command::BenchFloor(args) => {
+            bench::run_floor(&args).map_err(|error| CommandError::Failed(error.to_string()))
+        }
         Command::Init(args) => init::run(&args, output),
+        Command::New(args) => new::run(&args, output),
         Command::Check(args) => check::run(&args, output),
         Command::Backup(args) => backup::backup(&args, output),
         Command::Restore(args) => backup::restore(&args, output),
@@ -131,6 +176,7 @@ pub fn run() -> ExitCode {
         Command::Man(args) => describe::man(&args, output),
         Command::Health(args) => block_on(health::run(&args, output)),
         Command::Secret(args) => secret::run(&args, output),
+        Command::Sign(args) => sign::run(&args, output),
         Command::Providers(args) => providers::run(&args, output),
         Command::Config(ConfigArgs { act: ConfigAct::Defaults }) => {
             match json {
@@ -139,16 +185,30 @@ pub fn run() -> ExitCode {
             }
             Ok(())
         }
+        Command::Run(args) => return end(block_on(run::run(&args, output))),
+        Command::Test(args) => block_on(test::run(&args, output)),
         Command::Openapi(args) => openapi::run(&args, output),
         Command::Send(args) => block_on(send::run(&args, output)),
+        Command::Probe(args) => return end(block_on(probe::run(&args, output))),
+        Command::Listen(args) => block_on(listen::run(&args, output)),
+        Command::Register(args) => block_on(register::run(&args, output)),
+        Command::Reconcile(args) => block_on(reconcile::run(&args, output)),
         Command::Events(args) => block_on(events::run(&args, output)),
+        Command::Find(args) => return end(block_on(find::run(&args, output))),
         Command::Logs(args) => block_on(logs::run(&args, output)),
         Command::Top(args) => block_on(top::run(&args, output)),
         Command::Why(args) => block_on(why::run(&args, output)),
         Command::DeadLetters(args) => block_on(dead_letters::run(&args, output)),
+        Command::Handlers(args) => block_on(handlers::run(&args, output)),
         Command::Destinations(args) => block_on(destinations::list(&args, output)),
+        Command::Schedules(args) => block_on(schedules::list(&args, output)),
         Command::Replay(args) => block_on(replay::run(&args, output)),
+        Command::Jobs(args) => block_on(jobs::run(&args, output)),
+        Command::Backtest(args) => return end(backtest::run(&args, output)),
+        Command::Rerun(args) => return end(block_on(rerun::run(&args, output))),
         Command::Retry(args) => block_on(retry::run(&args, output)),
+        Command::Cancel(args) => block_on(cancel::run(&args, output)),
+        Command::Erase(args) => block_on(erase::run(&args, output)),
         Command::Hold(args) => block_on(holds::hold(&args, output)),
         Command::Release(args) => block_on(holds::release(&args, output)),
         Command::Holds(args) => block_on(holds::holds(&args, output)),
@@ -175,8 +235,8 @@ fn end(result: Result<Exit, CommandError>) -> ExitCode {
     }
 }
 
-/// Runs a command that calls a hub.
-fn block_on(command: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {
+/// Runs a command that waits for a hub or a module.
+fn block_on<T>(command: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| CommandError::Failed(format!("cannot start: {error}")))?;

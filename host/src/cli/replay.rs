@@ -1,39 +1,39 @@
 //! `weir replay`: makes events and deliveries due again. It moves what is stored and copies
 //! nothing.
 //!
-//! Many events are moved a page at a time. The pace is kept here, and an interrupt stops it between
-//! two pages.
+//! One event or delivery is one call. All that a filter matches is a job of the hub, which this
+//! command makes and follows.
 
-use std::time::{Duration, Instant};
-
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use weir_core::event::EventType;
-use weir_core::name::{SourceName, Target};
+use weir_core::business_key::BusinessKey;
+use weir_core::delivery::EventStatus;
+use weir_core::event::{Category, EventType};
+use weir_core::job::{JobKind, JobRate};
+use weir_core::name::{DestinationName, SourceName, Target};
 
 use super::client::{AdminClient, HubArgs};
 use super::error::CommandError;
-use super::values;
+use super::{jobs, values};
 use crate::api::params::PointInTime;
-use crate::api::{DeadLetterFilter, ReplayAnswer, ReplayBody, UnroutedFilter};
+use crate::api::{
+    CountJobBody, CreateJobBody, JobCount, JobFilterBody, JobView, ReplayAnswer, ReplayBody,
+};
 use crate::program::output::Output;
 
-/// Events looked at in one call.
-const PAGE: usize = 500;
-/// Longest pause between two pages.
-const PAUSE_MAX: Duration = Duration::from_secs(3_600);
-
-/// Replay an event, a delivery, all unrouted events or all dead letters
+/// Replay an event, a delivery, or all events, unrouted events or dead letters of a filter
 ///
 /// An event is routed again by the current rules: it goes again to a target that it went to before,
 /// for the first time to a new one, and where it is still queued nothing changes. A delivery goes
 /// to its target again as it was stored. Nothing is copied. With --request, the same replay is done
 /// only once.
+///
+/// A filter is a job of the hub: this command makes it and shows its progress. The job goes on if
+/// this command is interrupted; `weir jobs` shows, pauses and cancels it.
 #[derive(Debug, Clone, clap::Args)]
 #[command(group(
     clap::ArgGroup::new("what")
         .required(true)
-        .args(["event", "delivery", "unrouted", "dead_letters"])
+        .args(["event", "delivery", "unrouted", "dead_letters", "events"])
 ))]
 pub struct ReplayArgs {
     /// An event, evt_…
@@ -42,72 +42,91 @@ pub struct ReplayArgs {
     /// A delivery, dlv_…, as it was stored
     #[arg(long, value_name = "ID")]
     pub delivery: Option<String>,
-    /// All unrouted events; the hub's own alerts only with --source weir
+    /// All unrouted events; what a handler or the hub emitted only with its --source
     #[arg(long)]
     pub unrouted: bool,
     /// All dead letters, as they were stored
     #[arg(long)]
     pub dead_letters: bool,
-    /// Filter dead letters by target, such as handler:orders or destination:ops
-    #[arg(long, conflicts_with_all = ["event", "delivery", "unrouted"])]
-    pub target: Option<Target>,
-    /// Filter by the event's source
-    #[arg(long, conflicts_with_all = ["event", "delivery"])]
-    pub source: Option<SourceName>,
-    /// Filter by the event's type; `*` matches any characters
+    /// All events, also processed ones; what a handler or the hub emitted only with its --source
+    #[arg(long)]
+    pub events: bool,
+    /// Filter by target, such as handler:orders or destination:ops; several are separated by commas
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["event", "delivery", "unrouted"])]
+    pub target: Vec<Target>,
+    /// Filter by the event's source; several are separated by commas
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["event", "delivery"])]
+    pub source: Vec<SourceName>,
+    /// Filter by the event's type; `*` matches any characters; repeat it for several
     #[arg(
         long = "type",
         value_name = "TYPE",
         value_parser = EventType::new,
         conflicts_with_all = ["event", "delivery"]
     )]
-    pub kind: Option<EventType>,
+    pub kind: Vec<EventType>,
+    /// Filter by the event's category, such as payment.received; several are separated by commas
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_parser = values::category,
+        conflicts_with_all = ["event", "delivery"]
+    )]
+    pub category: Vec<Category>,
+    /// Filter events by status, such as processed; several are separated by commas
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_parser = values::status,
+        conflicts_with_all = ["event", "delivery", "unrouted", "dead_letters"]
+    )]
+    pub status: Vec<EventStatus>,
+    /// Filter by a business key of the event, such as order=1234; repeat it for several
+    #[arg(long, value_name = "NAME=VALUE", conflicts_with_all = ["event", "delivery"])]
+    pub key: Vec<BusinessKey>,
     /// Event received since, such as 1h or 2026-11-23T15:00:00Z
     #[arg(long, value_name = "WHEN", conflicts_with_all = ["event", "delivery"])]
     pub since: Option<PointInTime>,
     /// Event received before, such as 1h or 2026-11-23T15:00:00Z
     #[arg(long, value_name = "WHEN", conflicts_with_all = ["event", "delivery"])]
     pub until: Option<PointInTime>,
+    /// Send to this destination only, also what no rule brings there
+    #[arg(
+        long,
+        value_name = "DESTINATION",
+        conflicts_with_all = ["delivery", "dead_letters"]
+    )]
+    pub to: Option<DestinationName>,
     /// Print what would be done, and change nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Most events per second, minute or hour: 50/s, 600/m
-    #[arg(
-        long,
-        value_name = "N/s",
-        value_parser = rate,
-        conflicts_with_all = ["event", "delivery"]
-    )]
-    pub rate: Option<f64>,
+    #[arg(long, value_name = "N/s", conflicts_with_all = ["event", "delivery"])]
+    pub rate: Option<JobRate>,
     /// Send with new ids, so that receivers do not skip it as a duplicate
     #[arg(long)]
     pub new_ids: bool,
-    /// Idempotency key for this replay
-    #[arg(long, value_name = "NAME", value_parser = values::request_key)]
+    /// Idempotency key of this replay; for a filter it is the name of the job
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = values::request_key,
+        visible_alias = "job"
+    )]
     pub request: Option<String>,
+    /// Make the job and do not wait for its end
+    #[arg(long, conflicts_with_all = ["event", "delivery", "dry_run"])]
+    pub detach: bool,
     #[command(flatten)]
     pub hub: HubArgs,
 }
 
-/// Totals over pages.
+/// The numbers of a replay.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct ReplayTotals {
-    events: usize,
-    routed: usize,
-    deliveries: usize,
-}
-
-impl ReplayTotals {
-    fn of(answer: &ReplayAnswer) -> Self {
-        let ReplayAnswer { events, routed, deliveries, .. } = *answer;
-        Self { events, routed, deliveries }
-    }
-
-    fn add(&mut self, page: Self) {
-        self.events += page.events;
-        self.routed += page.routed;
-        self.deliveries += page.deliveries;
-    }
+    events: u64,
+    routed: u64,
+    deliveries: u64,
 }
 
 pub(super) async fn run(args: &ReplayArgs, output: Output) -> Result<(), CommandError> {
@@ -115,16 +134,22 @@ pub(super) async fn run(args: &ReplayArgs, output: Output) -> Result<(), Command
     let body = ReplayBody {
         event: args.event.clone(),
         delivery: args.delivery.clone(),
+        to: args.to.clone(),
         request: args.request.clone(),
         new_ids: args.new_ids,
         dry_run: args.dry_run,
         ..ReplayBody::default()
     };
     let Some(id) = body.event.clone().or(body.delivery.clone()) else {
-        return replay_many(&hub, args, body, output).await;
+        return replay_many(&hub, args, output).await;
     };
     let answer: ReplayAnswer = hub.post_body("/api/v1/replay", &body).await?;
-    output.answer(&answer, |answer| one_summary(&id, ReplayTotals::of(answer), args.dry_run));
+    let totals = |answer: &ReplayAnswer| ReplayTotals {
+        events: answer.events as u64,
+        routed: answer.routed as u64,
+        deliveries: answer.deliveries as u64,
+    };
+    output.answer(&answer, |answer| one_summary(&id, totals(answer), args.dry_run));
     Ok(())
 }
 
@@ -137,195 +162,127 @@ fn one_summary(id: &str, totals: ReplayTotals, dry_run: bool) -> String {
     }
 }
 
-/// Counts first, in a dry run. Then replays page by page, if anything matches.
+/// Counts first, unless the job has a name and may be there already. Then makes a job, if anything
+/// matches, and follows it.
 async fn replay_many(
     hub: &AdminClient,
     args: &ReplayArgs,
-    body: ReplayBody,
     output: Output,
 ) -> Result<(), CommandError> {
-    let kind = if args.unrouted { ReplayKind::Unrouted } else { ReplayKind::DeadLetters };
-    let filter = DeadLetterFilter {
-        target: args.target.as_ref().map(ToString::to_string),
-        source: args.source.as_ref().map(ToString::to_string),
-        kind: args.kind.as_ref().map(ToString::to_string),
-        since: args.since.as_ref().map(ToString::to_string),
-        until: args.until.as_ref().map(ToString::to_string),
-        ..DeadLetterFilter::default()
+    let what = match (args.unrouted, args.dead_letters) {
+        (true, _) => JobKind::Unrouted,
+        (_, true) => JobKind::DeadLetters,
+        _ => JobKind::Events,
     };
-    let dry_run = ReplayBody { dry_run: true, ..body.clone() };
-    let mut counting = ReplayPages::new(hub, kind, dry_run, filter);
-    let mut total = ReplayTotals::default();
-    while let Some(page) = counting.next().await? {
-        total.add(page);
+    let filter = JobFilterBody {
+        source: args.source.clone().into(),
+        kind: args.kind.clone().into(),
+        category: args.category.clone().into(),
+        status: args.status.clone().into(),
+        target: args.target.clone().into(),
+        key: args.key.clone().into(),
+        since: args.since,
+        until: args.until,
+    };
+    if args.dry_run || args.request.is_none() {
+        let body = CountJobBody { what, filter: filter.clone(), to: args.to.clone() };
+        let found: JobCount = hub.post_body("/api/v1/jobs/count", &body).await?;
+        let JobCount { count: events, routed, deliveries, .. } = found;
+        if args.dry_run || routed == 0 {
+            let totals = ReplayTotals { events, routed, deliveries };
+            print_summary(what, totals, &found, args.dry_run, output);
+            return Ok(());
+        }
     }
-    if args.dry_run || total.routed == 0 {
-        print_summary(kind, total, args.dry_run, output);
+    let name = args.request.clone().unwrap_or_else(new_name);
+    let (to, new_ids, rate) = (args.to.clone(), args.new_ids, args.rate);
+    let body = CreateJobBody { name, what, filter, to, new_ids, rate };
+    let job: JobView = hub.post_body("/api/v1/jobs", &body).await?;
+    if args.detach {
+        output.answer(&job, jobs::sentence);
         return Ok(());
     }
-    // By the filter that was counted: "1h" has to mean the same moment.
-    let pages = ReplayPages::new(hub, kind, body, counting.filter);
-    let done = replay_pages(pages, total, args.rate, output).await?;
-    print_summary(kind, done, false, output);
+    let done = jobs::follow(hub, &job.name, output).await?;
+    let totals = ReplayTotals {
+        events: done.done,
+        routed: done.done.saturating_sub(done.skipped),
+        deliveries: done.deliveries,
+    };
+    let answer = Summary::new(totals, false, Some(done.name));
+    output.answer(&answer, |_| summary(what, totals, false));
     Ok(())
 }
 
-/// Progress of a replay, as JSON.
-#[derive(Debug, Serialize)]
-struct ReplayProgress {
-    done: usize,
-    of: usize,
-    deliveries: usize,
+/// A name for a job that got none.
+fn new_name() -> String {
+    format!("replay-{}", hex::encode(rand::random::<[u8; 6]>()))
 }
 
-async fn replay_pages(
-    mut pages: ReplayPages<'_>,
-    total: ReplayTotals,
-    rate: Option<f64>,
-    output: Output,
-) -> Result<ReplayTotals, CommandError> {
-    let bar = bar(total.events, output);
-    // With a rate, pages are small too, so that the load is spread out.
-    pages.limit = rate.map_or(PAGE, |rate| PAGE.min(whole(rate).max(1)));
-    let mut done = ReplayTotals::default();
-    let mut started = Instant::now();
-    while let Some(page) = pages.next().await? {
-        done.add(page);
-        bar.inc(page.events as u64);
-        if output.json {
-            let of = total.events.max(done.events);
-            output.value(&ReplayProgress { done: done.events, of, deliveries: done.deliveries });
-        }
-        if !pages.is_last {
-            tokio::time::sleep(pause(page.routed, rate, started.elapsed())).await;
-        }
-        started = Instant::now();
+/// The things that are replayed, in words.
+fn noun(what: JobKind) -> &'static str {
+    match what {
+        JobKind::Events => "event",
+        JobKind::Unrouted => "unrouted event",
+        JobKind::DeadLetters => "dead letter",
     }
-    bar.finish_and_clear();
-    Ok(done)
-}
-
-/// The kind of things that are replayed by a filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ReplayKind {
-    Unrouted,
-    DeadLetters,
-}
-
-impl ReplayKind {
-    fn noun(self) -> &'static str {
-        match self {
-            Self::Unrouted => "unrouted event",
-            Self::DeadLetters => "dead letter",
-        }
-    }
-}
-
-/// The calls of one replay by a filter, a page each.
-struct ReplayPages<'a> {
-    hub: &'a AdminClient,
-    kind: ReplayKind,
-    body: ReplayBody,
-    filter: DeadLetterFilter,
-    limit: usize,
-    cursor: Option<String>,
-    is_last: bool,
-}
-
-impl<'a> ReplayPages<'a> {
-    fn new(
-        hub: &'a AdminClient,
-        kind: ReplayKind,
-        body: ReplayBody,
-        filter: DeadLetterFilter,
-    ) -> Self {
-        Self { hub, kind, body, filter, limit: PAGE, cursor: None, is_last: false }
-    }
-
-    /// Replays the next page. None once there is none.
-    async fn next(&mut self) -> Result<Option<ReplayTotals>, CommandError> {
-        if self.is_last {
-            return Ok(None);
-        }
-        let (limit, cursor) = (Some(self.limit), self.cursor.take());
-        let filter = DeadLetterFilter { limit, cursor, ..self.filter.clone() };
-        match self.kind {
-            ReplayKind::DeadLetters => self.body.dead_letters = Some(filter),
-            ReplayKind::Unrouted => self.body.unrouted = Some(unrouted(filter)),
-        }
-        let answer: ReplayAnswer = self.hub.post_body("/api/v1/replay", &self.body).await?;
-        let totals = ReplayTotals::of(&answer);
-        self.is_last = answer.next.is_none();
-        self.cursor = answer.next;
-        self.filter.since =
-            answer.since.map(|since| since.to_string()).or(self.filter.since.take());
-        self.filter.until =
-            answer.until.map(|until| until.to_string()).or(self.filter.until.take());
-        Ok(Some(totals))
-    }
-}
-
-/// The same filter, for unrouted events, which have no target.
-fn unrouted(filter: DeadLetterFilter) -> UnroutedFilter {
-    let DeadLetterFilter { target: _, source, kind, since, until, limit, cursor } = filter;
-    UnroutedFilter { source, kind, since, until, limit, cursor }
-}
-
-/// The pause after a page that took this long.
-fn pause(routed: usize, rate: Option<f64>, took: Duration) -> Duration {
-    let Some(rate) = rate else { return Duration::ZERO };
-    let events = f64::from(u32::try_from(routed).unwrap_or(u32::MAX));
-    let due = Duration::try_from_secs_f64(events / rate).unwrap_or(PAUSE_MAX);
-    due.saturating_sub(took).min(PAUSE_MAX)
-}
-
-fn bar(all: usize, output: Output) -> ProgressBar {
-    if output.json {
-        return ProgressBar::hidden();
-    }
-    // It hides itself if standard error is not a terminal.
-    let bar = ProgressBar::new(all as u64);
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len}, {eta} left");
-    if let Ok(style) = style {
-        bar.set_style(style);
-    }
-    bar
 }
 
 /// The result of a replay, as JSON.
 #[derive(Debug, Serialize)]
 struct Summary {
     dry_run: bool,
-    events: usize,
-    routed: usize,
-    deliveries: usize,
+    events: u64,
+    routed: u64,
+    deliveries: u64,
+    /// The name of the job that did it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<String>,
 }
 
-fn print_summary(kind: ReplayKind, totals: ReplayTotals, dry_run: bool, output: Output) {
-    let ReplayTotals { events, routed, deliveries } = totals;
-    let answer = Summary { dry_run, events, routed, deliveries };
-    output.answer(&answer, |_| summary(kind, totals, dry_run));
+impl Summary {
+    fn new(totals: ReplayTotals, dry_run: bool, job: Option<String>) -> Self {
+        let ReplayTotals { events, routed, deliveries } = totals;
+        Self { dry_run, events, routed, deliveries, job }
+    }
 }
 
-fn summary(kind: ReplayKind, totals: ReplayTotals, dry_run: bool) -> String {
+fn print_summary(
+    what: JobKind,
+    totals: ReplayTotals,
+    found: &JobCount,
+    dry_run: bool,
+    output: Output,
+) {
+    output.answer(&Summary::new(totals, dry_run, None), |_| {
+        let text = summary(what, ReplayTotals { events: found.tried, ..totals }, dry_run);
+        let more = if found.more { "more than " } else { "" };
+        match found.count {
+            count if count > found.tried => format!("of {more}{count}, {text}"),
+            _ => text,
+        }
+    });
+}
+
+fn summary(what: JobKind, totals: ReplayTotals, dry_run: bool) -> String {
     let ReplayTotals { events, routed, deliveries } = totals;
     if events == 0 {
-        return format!("no {}s", kind.noun());
+        return format!("no {}s", noun(what));
     }
-    let count = counted(events, kind.noun());
-    if routed == 0 {
+    let count = counted(events, noun(what));
+    if routed == 0 && what != JobKind::DeadLetters {
         return format!("{count}; no handler or route matches them by the current rules");
     }
     let (would, deliveries) =
         (if dry_run { "would be " } else { "" }, counted(deliveries, "delivery"));
-    let rest = match events - routed {
-        0 => String::new(),
-        rest => format!("; {rest} still match nothing"),
+    let rest = match (events - routed, what) {
+        (0, _) => String::new(),
+        (rest, JobKind::DeadLetters) => format!("; {rest} were no dead letters any more"),
+        (rest, _) => format!("; {rest} still match nothing"),
     };
     format!("{count}: {routed} {would}replayed in {deliveries}{rest}")
 }
 
-fn counted(n: usize, what: &str) -> String {
+fn counted(n: u64, what: &str) -> String {
     match (n, what.strip_suffix('y')) {
         (1, _) => format!("1 {what}"),
         (_, Some(stem)) => format!("{n} {stem}ies"),
@@ -333,71 +290,27 @@ fn counted(n: usize, what: &str) -> String {
     }
 }
 
-/// Reads `50/s`, `600/m`, `9000/h`, or `50` per second, as a number per second.
-fn rate(text: &str) -> Result<f64, String> {
-    let (number, per) = match text.split_once('/') {
-        None | Some((_, "s")) => (text.trim_end_matches("/s"), 1.0),
-        Some((number, "m")) => (number, 60.0),
-        Some((number, "h")) => (number, 3_600.0),
-        Some(_) => {
-            return Err("write a number per second, minute or hour, such as 50/s".into());
-        }
-    };
-    match number.parse::<u32>() {
-        Ok(number) if number > 0 => Ok(f64::from(number) / per),
-        _ => Err("write a whole number above 0, such as 50/s".into()),
-    }
-}
-
-/// The whole number below a rate. It saturates, which suits a limit.
-fn whole(rate: f64) -> usize {
-    let whole = Duration::try_from_secs_f64(rate).map_or(u64::MAX, |as_time| as_time.as_secs());
-    usize::try_from(whole).unwrap_or(usize::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_a_number_per_time() {
-        assert_eq!(rate("50/s"), Ok(50.0));
-        assert_eq!(rate("50"), Ok(50.0));
-        assert_eq!(rate("600/m"), Ok(10.0));
-        assert_eq!(rate("1800/h"), Ok(0.5));
-        for bad in ["", "0/s", "-1/s", "50/d", "fast", "1.5/s"] {
-            assert!(rate(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_page_is_followed_by_the_rest_of_its_time() {
-        let second = Duration::from_secs(1);
-        assert_eq!(pause(100, Some(50.0), second / 2), second * 3 / 2);
-        assert_eq!(pause(10, Some(50.0), second), Duration::ZERO);
-        assert_eq!(pause(0, Some(50.0), Duration::ZERO), Duration::ZERO);
-        assert_eq!(pause(500, None, Duration::ZERO), Duration::ZERO);
-        assert_eq!(pause(usize::MAX, Some(0.001), Duration::ZERO), PAUSE_MAX);
-        assert_eq!((whole(0.5), whole(50.0), whole(1e300)), (0, 50, usize::MAX));
-    }
-
-    #[test]
     fn the_summary_is_a_sentence() {
         let sum = |events, routed, deliveries| ReplayTotals { events, routed, deliveries };
-        assert_eq!(summary(ReplayKind::Unrouted, sum(0, 0, 0), false), "no unrouted events");
+        assert_eq!(summary(JobKind::Unrouted, sum(0, 0, 0), false), "no unrouted events");
         assert_eq!(
-            summary(ReplayKind::Unrouted, sum(3, 0, 0), false),
+            summary(JobKind::Unrouted, sum(3, 0, 0), false),
             "3 unrouted events; no handler or route matches them by the current rules"
         );
         assert_eq!(
-            summary(ReplayKind::Unrouted, sum(1, 1, 1), false),
+            summary(JobKind::Unrouted, sum(1, 1, 1), false),
             "1 unrouted event: 1 replayed in 1 delivery"
         );
         assert_eq!(
-            summary(ReplayKind::Unrouted, sum(5, 3, 6), true),
-            "5 unrouted events: 3 would be replayed in 6 deliveries; 2 still match nothing"
+            summary(JobKind::Events, sum(5, 3, 6), true),
+            "5 events: 3 would be replayed in 6 deliveries; 2 still match nothing"
         );
-        let dead = summary(ReplayKind::DeadLetters, sum(2, 2, 2), false);
+        let dead = summary(JobKind::DeadLetters, sum(2, 2, 2), false);
         assert_eq!(dead, "2 dead letters: 2 replayed in 2 deliveries");
         assert_eq!(one_summary("evt_1", sum(1, 1, 2), false), "evt_1: 2 deliveries due again");
         assert!(one_summary("evt_1", sum(1, 0, 0), false).contains("no handler"));

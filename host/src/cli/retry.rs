@@ -2,7 +2,7 @@
 
 use super::client::{AdminClient, HubArgs};
 use super::error::CommandError;
-use super::probe;
+use super::release_result;
 use crate::api::{RetryAnswer, RetryBody};
 use crate::program::output::Output;
 
@@ -38,7 +38,7 @@ pub(super) async fn run(args: &RetryArgs, output: Output) -> Result<(), CommandE
     };
     let hub = AdminClient::find(&args.hub)?;
     let before = match &scope {
-        Some(scope) => probe::target_state(&hub, scope).await?,
+        Some(scope) => release_result::target_state(&hub, scope).await?,
         None => None,
     };
     let body = RetryBody { id: args.id.clone(), destination, handler };
@@ -46,7 +46,7 @@ pub(super) async fn run(args: &RetryArgs, output: Output) -> Result<(), CommandE
     output.answer(&answer, |answer| summary(answer.retried, scope.as_deref()));
     let Some(scope) = scope else { return Ok(()) };
     if answer.tried == Some(true) {
-        return probe::follow(&hub, &scope, before.as_ref(), output).await;
+        return release_result::follow(&hub, &scope, before.as_ref(), output).await;
     }
     if let Some(pause) = before.and_then(|before| before.pause())
         && !output.json

@@ -8,8 +8,8 @@ use indicatif::ProgressBar;
 use super::client::{AdminClient, ClientError, HubArgs};
 use super::error::CommandError;
 use crate::api::{
-    FieldChangeView, ForgottenSecret, ListPage, OpenWindowBody, SecretAnswer, ShapeView,
-    SourceErrorView, SourceView, WindowAnswer,
+    ConnectionError, FieldChangeView, ForgottenSecret, ListPage, OpenWindowBody, SecretAnswer,
+    ShapeView, SourceConnection, SourceErrorView, SourceView, WindowAnswer,
 };
 use crate::observe::shapes::FieldChange;
 use crate::program::output::{Output, or_dash};
@@ -189,12 +189,12 @@ fn name(text: &str) -> Result<&str, CommandError> {
 }
 
 fn list(sources: &[SourceView], output: Output) {
-    let headings = ["SOURCE", "PROVIDER", "STATE", "SCHEMES", "VERIFIED WITH"];
+    let headings = ["SOURCE", "KIND", "PROVIDER", "STATE", "SCHEMES", "VERIFIED WITH"];
     output.list(sources, "no sources", headings, |source| {
         let state = or_dash(source.health.as_ref().map(|health| health.state));
         let SourceView { name, provider, schemes, .. } = source;
         let (name, provider) = (name.to_string(), provider.clone());
-        [name, provider, state, schemes.join(", "), verified_with(source)]
+        [name, source.kind.clone(), provider, state, or_dash(words(schemes)), verified_with(source)]
     });
 }
 
@@ -203,10 +203,18 @@ fn show(source: &SourceView) -> String {
     let fact = |name: &str, value: String| format!("{name:<14} {value}");
     let mut lines = vec![
         fact("source", source.name.to_string()),
+        fact("kind", source.kind.clone()),
         fact("provider", source.provider.clone()),
-        fact("schemes", source.schemes.join(", ")),
-        fact("verified with", verified_with(source)),
     ];
+    match &source.connection {
+        Some(connection) => {
+            lines.extend(connected(connection).map(|(name, value)| fact(name, value)))
+        }
+        None => {
+            lines.push(fact("schemes", source.schemes.join(", ")));
+            lines.push(fact("verified with", verified_with(source)));
+        }
+    }
     let Some(health) = &source.health else { return lines.join("\n") };
     let requests = format!("{} accepted, {} refused", health.received, health.refused);
     let events = format!(
@@ -236,6 +244,20 @@ fn show(source: &SourceView) -> String {
     lines.join("\n")
 }
 
+/// The connection to the server of a source, fact by fact.
+fn connected(connection: &SourceConnection) -> impl Iterator<Item = (&'static str, String)> {
+    let SourceConnection { address, state, since, last_error } = connection;
+    let last = last_error.as_ref();
+    let lost = last.map(|ConnectionError { at, reason }| ("last lost", format!("{at}, {reason}")));
+    let now = [("from", address.clone()), ("connection", format!("{state} since {since}"))];
+    now.into_iter().chain(lost)
+}
+
+/// Words with commas between them, if there are any.
+fn words(words: &[String]) -> Option<String> {
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
 fn changed(change: &FieldChangeView) -> String {
     let FieldChangeView { at, field, change, before, now } = change;
     match change {
@@ -247,6 +269,7 @@ fn changed(change: &FieldChangeView) -> String {
 
 fn verified_with(source: &SourceView) -> String {
     match source.window_until {
+        None if source.connection.is_some() => or_dash(None::<String>),
         Some(until) => format!("no secret yet: accepts one until {until}"),
         None if source.awaits_secret => "no secret yet: run `weir sources accept-secret`".into(),
         None => source.secrets.join(", "),

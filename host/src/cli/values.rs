@@ -9,7 +9,7 @@ use weir_store::hold::{HoldScope, InvalidScope};
 use crate::api::{ActOutcome, params};
 use crate::runtime::clock::SystemClock;
 
-/// `source:NAME`, `handler:NAME`, `destination:NAME`.
+/// `source:NAME`, `handler:NAME`, `destination:NAME` or `hub`.
 pub(super) fn scope(text: &str) -> Result<String, InvalidScope> {
     text.parse::<HoldScope>().map(|_| text.to_owned())
 }
@@ -77,7 +77,7 @@ mod tests {
     fn an_invalid_value_is_refused_with_what_to_write() {
         assert_eq!(
             scope("mine").unwrap_err().to_string(),
-            "unknown scope `mine`; use source:NAME, handler:NAME or destination:NAME"
+            "unknown scope `mine`; use source:NAME, handler:NAME, destination:NAME or hub"
         );
         assert!(scope_or_number("mine").unwrap_err().ends_with("or the number of a hold"));
         assert_eq!(scope_or_number("12").as_deref(), Ok("12"));

@@ -4,7 +4,7 @@ use weir_core::delivery::Outcome;
 
 use super::client::{AdminClient, HubArgs, path_id};
 use super::error::CommandError;
-use super::events::{show_message, waiting};
+use super::events::{other_version, show_message, waiting};
 use crate::api::{CandidateView, RoutedDelivery, WhyAnswer};
 use crate::program::output::Output;
 
@@ -55,7 +55,9 @@ fn show(why: &WhyAnswer) -> String {
     for delivery in deliveries {
         let RoutedDelivery { id, target, state, due_at, waiting: reason, messages, .. } = delivery;
         lines.push(format!("{id} -> {target}  {state}"));
+        lines.extend(delivery.order_key.as_ref().map(|key| format!("  in the order of {key}")));
         lines.extend(last_error(delivery));
+        lines.extend(other_run(delivery));
         lines.extend(waiting(target, reason.as_ref(), *due_at).map(|line| format!("  {line}")));
         for message in messages {
             lines.extend(show_message(message).iter().map(|line| format!("  {line}")));
@@ -72,6 +74,14 @@ fn last_error(delivery: &RoutedDelivery) -> Option<String> {
     Some(format!("  last error: attempt {number} at {at}, {outcome}{reason}"))
 }
 
+/// The run under another version in the last attempt, which failed.
+fn other_run(delivery: &RoutedDelivery) -> Option<String> {
+    let last = delivery.last_attempt.as_ref()?;
+    let other = last.other.as_ref()?;
+    let ran = last.version.as_deref().unwrap_or("-");
+    Some(format!("  {}", other_version(ran, other)))
+}
+
 /// A rule with the reason why it matched or did not.
 fn candidate(candidate: &CandidateView) -> String {
     let CandidateView { target, matched, refused, never, condition_false, error, .. } = candidate;
@@ -82,7 +92,8 @@ fn candidate(candidate: &CandidateView) -> String {
         return format!("  not matched: {target}: `{condition}` was false");
     }
     if let Some(pattern) = matched {
-        return format!("  matched:     {target} by {pattern}");
+        let when = candidate.condition.as_ref().map(|when| format!(", when {when}"));
+        return format!("  matched:     {target} by {pattern}{}", when.unwrap_or_default());
     }
     let mut lines = vec![format!("  not matched: {target} wants {}", refused.join(", "))];
     lines.extend(never.iter().map(|never| format!("    {never}")));
@@ -103,7 +114,7 @@ mod tests {
             "trace": "4bf92f3577b34da6a3ce929d0e0e4736",
             "considered": [
                 { "rule": "handler:chat", "target": "handler:chat", "matched": "github:*",
-                  "refused": ["stripe:*"] },
+                  "refused": ["stripe:*"], "condition": "event.body.paid" },
                 { "rule": "route:2", "target": "handler:b", "matched": null, "refused": [],
                   "condition_false": "amount > 5" },
                 { "rule": "route:1", "target": "destination:ops", "matched": null,
@@ -113,7 +124,7 @@ mod tests {
             "deliveries": [{
                 "id": "dlv_00000000000000000000000001", "target": "handler:chat",
                 "state": "pending",
-                "held": true, "attempts": 2, "reason": "boom", "due_at": null,
+                "held": true, "attempts": 2, "reason": "boom", "due_at": null, "order_key": "c7",
                 "last_attempt": {
                     "number": 2, "started_at": "2026-11-23T15:00:00.000Z", "outcome": "crashed",
                     "reason": "boom",
@@ -140,11 +151,12 @@ evt_00000000000000000000000001  github:push, category created
 status     held
 table      ab12
 trace      4bf92f3577b34da6a3ce929d0e0e4736
-  matched:     handler:chat by github:*
+  matched:     handler:chat by github:*, when event.body.paid
   not matched: handler:b: `amount > 5` was false
   not matched: destination:ops wants stripe:*, a:b
     `a:b` matches no event: a has no such type
 dlv_00000000000000000000000001 -> handler:chat  pending
+  in the order of c7
   last error: attempt 2 at 2026-11-23T15:00:00.000Z, crashed: boom
   waiting: hold 3 on handler:chat by operator: a bad release
   sent dlv_00000000000000000000000002 to destination:ops  processed"

@@ -117,6 +117,20 @@ pub(super) fn rate(section: &mut Section<'_>) -> Option<Rate> {
     Some(Rate::new(count, time, burst.unwrap_or(count)))
 }
 
+/// The rate of `rate` and `burst` for what the hub sends: evenly spread, because a receiver that
+/// has a limit counts each second.
+pub(super) fn sending_rate(section: &mut Section<'_>) -> Option<Rate> {
+    let per_time = section.maybe::<EventsPerTime>("rate");
+    let burst = section.maybe::<u32>("burst");
+    if section.has("burst") && !section.has("rate") {
+        section.problem("burst", "has no effect without `rate`");
+    }
+    let EventsPerTime { count, time } = per_time?;
+    // What a tenth of a second brings, so that a high rate needs few wake-ups.
+    let tenths = u32::try_from(time.as_secs()).unwrap_or(u32::MAX).saturating_mul(10);
+    Some(Rate::new(count, time, burst.unwrap_or(count / tenths).max(1)))
+}
+
 impl Value for EventsPerTime {
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
         let text = String::read(value)?;

@@ -12,6 +12,7 @@ use super::secret;
 use super::secret_strength;
 use super::tls;
 use super::tree::Section;
+use super::url::public_base;
 use crate::tls::{HTTP_1, TlsFiles};
 
 /// Shortest token of the operator, in bytes: a shorter one could be guessed over a network.
@@ -29,6 +30,8 @@ pub struct AdminSettings {
     pub open_reads: bool,
     /// The rate limit of the requests of each token.
     pub rate: Option<Rate>,
+    /// The URL of the console for people, without a slash at its end, for links in alerts.
+    pub public_url: Option<String>,
     /// Accepted host names besides loopback and the address, in lower case.
     pub allowed_hosts: BTreeSet<String>,
 }
@@ -58,6 +61,9 @@ pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Optio
     let open_reads = section.maybe::<bool>("open_reads");
     let open_reads = open_reads.unwrap_or(context.mode.is_development());
     let rate = access::rate(&mut section);
+    let public_url = section.maybe::<String>("public_url").and_then(|text| {
+        public_base(&text).map_err(|what| section.problem("public_url", what)).ok()
+    });
     let hosts = section.list::<String>("allowed_hosts");
     for (index, host) in hosts.iter().flatten().enumerate() {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
@@ -68,5 +74,5 @@ pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Optio
     }
     section.finish();
     let allowed_hosts = hosts?.iter().map(|host| host.to_ascii_lowercase()).collect();
-    Some(AdminSettings { listen: listen?, tls, token, open_reads, rate, allowed_hosts })
+    Some(AdminSettings { listen: listen?, tls, token, open_reads, rate, public_url, allowed_hosts })
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use weir_core::alert::FailureThreshold;
 
+use super::alert_style;
 use super::context::LoadContext;
-use super::destination::{Signing, Webhook, read_allow};
+use super::destination::{Webhook, read_allow};
 use super::server::at_most;
 use super::tree::Section;
 use super::url::{endpoint, reachable};
@@ -23,6 +24,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct AlertSettings {
     pub per_hour: u32,
+    /// The same alert is raised once in this time at most.
+    pub quiet: Duration,
     /// The threshold for failed attempts of a handler.
     pub failing: FailureThreshold,
     /// The threshold for refused requests of a source.
@@ -41,11 +44,13 @@ pub(super) fn read(
     context: &LoadContext<'_>,
 ) -> Option<AlertSettings> {
     let per_hour = section.checked("per_hour", |n| at_most(*n, PER_HOUR_MAX));
-    let window = section.checked("window", |d: &Duration| match *d {
+    let second_to_day = |d: &Duration| match *d {
         d if d < Duration::from_secs(1) => Err("must be at least 1s".into()),
         d if d > WINDOW_MAX => Err("must be at most 1d".into()),
         _ => Ok(()),
-    });
+    };
+    let quiet = section.checked("quiet", second_to_day);
+    let window = section.checked("window", second_to_day);
     let at_least = section.must::<u32>("at_least");
     let share = |share: &f64| match share {
         0.01..=1.0 => Ok(()),
@@ -70,6 +75,7 @@ pub(super) fn read(
     };
     Some(AlertSettings {
         per_hour: u32::try_from(per_hour?).ok()?,
+        quiet: quiet?,
         failing: too_much(failing?)?,
         refusing: too_much(refusing?)?,
         expiring: expiring?,
@@ -85,20 +91,14 @@ fn fallback(
 ) -> Option<Box<Webhook>> {
     let allow = read_allow(section, context.mode.is_development());
     let trust = super::trust::with_ca(trust, section, context);
+    let alerts = alert_style::read(section, context);
     let url = section.maybe::<String>("alert_url")?;
     match endpoint(&url) {
-        Ok(url) => Some(Box::new(Webhook {
-            url: {
-                reachable(section, "alert_url", Some(&url), allow);
-                url
-            },
-            signing: Signing::Standard,
-            secrets: Vec::new(),
-            headers: Vec::new(),
-            timeout: TIMEOUT,
-            allow,
-            trust,
-        })),
+        Ok(url) => {
+            reachable(section, "alert_url", Some(&url), allow);
+            let webhook = Webhook::plain(url, TIMEOUT, allow, trust);
+            Some(Box::new(Webhook { alerts, ..webhook }))
+        }
         Err(what) => {
             section.problem("alert_url", what);
             None

@@ -12,13 +12,14 @@ use super::context::LoadContext;
 use super::handler::{self, Bounds, HandlerDefaults, HandlerSettings};
 use super::plugins::RunSettings;
 use super::providers::Providers;
+use super::pull::PullContext;
 use super::retry::RawRetry;
 use super::server::ServerSettings;
 use super::source::SourceContext;
 use super::tree::{Report, Section, parse};
 use super::{
     Config, DEFAULTS, admin, alerts, destination, fetch, log, plugins, quarantine, responder,
-    route, server, source, store, telemetry, trust,
+    route, schedule, server, source, store, telemetry, trust,
 };
 use crate::tls::TrustedRoots;
 
@@ -95,8 +96,10 @@ pub(super) fn assemble<'t>(
         sources: named.sources,
         destinations: named.destinations,
         routes: named.routes,
+        schedules: named.schedules,
         handlers: named.handlers,
         mode: context.mode,
+        starts_paused: false,
         origin: None,
     })
 }
@@ -130,6 +133,7 @@ struct NamedParts {
     sources: BTreeMap<SourceName, Arc<source::Source>>,
     destinations: BTreeMap<DestinationName, Arc<destination::Destination>>,
     routes: Vec<route::Route>,
+    schedules: Vec<Arc<schedule::Schedule>>,
     handlers: BTreeMap<HandlerName, HandlerSettings>,
 }
 
@@ -151,9 +155,16 @@ fn read_named(
     }
     let sections = root.named("sources");
     let source_names = sections.iter().map(|(name, _)| (*name).to_owned()).collect();
-    let known = SourceContext { catalog, server: judged.server, responders: judged.responders };
+    let known = SourceContext {
+        catalog,
+        server: judged.server,
+        responders: judged.responders,
+        pull: PullContext { defaults: judged.destinations, trust: judged.trust },
+    };
     let sources = source::read(sections, &known, context);
-    let routes = route::read(root.tables("route"), &names, &source_names, &sources);
+    let routes =
+        route::read(root.tables("route"), (&names, &destinations), &source_names, &sources);
+    let schedules = schedule::read(root.tables("schedule"));
     let bounds = Bounds {
         defaults: judged.handlers,
         memory_ceiling: judged.runs.memory_ceiling,
@@ -163,7 +174,7 @@ fn read_named(
         known: &sources,
     };
     let handlers = read_handlers(root.named("handlers"), &bounds);
-    NamedParts { sources, destinations, routes, handlers }
+    NamedParts { sources, destinations, routes, schedules, handlers }
 }
 
 struct Defaults {
@@ -174,8 +185,8 @@ struct Defaults {
 fn read_defaults(mut section: Section<'_>, runs: &RunSettings) -> Defaults {
     let limits = section.section("limits");
     let retry = section.section("retry");
-    let breaker = section.section("breaker");
-    let handler = handler::defaults(limits, retry, breaker, runs.memory_ceiling, runs.slots);
+    let judged = (section.section("breaker"), section.section("probation"));
+    let handler = handler::defaults(limits, retry, judged, runs.memory_ceiling, runs.slots);
     let growing = handler.as_ref().map_or_else(RawRetry::default, |h| h.raw_retry.clone());
     let destination = destination::defaults(section.section("destination"), &growing);
     section.finish();

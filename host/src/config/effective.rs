@@ -13,8 +13,19 @@ use super::{Config, DEFAULTS};
 /// Stands in place of a value that may be a secret.
 const MASK: &str = "(masked)";
 /// Parts of keys whose values are secrets.
-const SECRET_KEYS: [&str; 8] =
-    ["secret", "token", "password", "credential", "private", "signing", "authorization", "api_key"];
+const SECRET_KEYS: [&str; 11] = [
+    "secret",
+    "token",
+    "password",
+    "credential",
+    "private",
+    "signing",
+    "authorization",
+    "api_key",
+    "bearer",
+    "client_key",
+    "routing_key",
+];
 /// Most settings that are listed.
 const SETTINGS_MAX: usize = 5_000;
 
@@ -123,8 +134,9 @@ fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     // The value of a header, unless it is a reference to a variable or a file.
     let reference = |name: &str| name.ends_with(".env") || name.ends_with(".file");
-    let is_header = key.split_once(".headers.").is_some_and(|(_, name)| !reference(name));
-    is_header || SECRET_KEYS.iter().any(|part| key.contains(part))
+    let is_value = |part| key.split_once(part).is_some_and(|(_, name)| !reference(name));
+    let is_header = is_value(".headers.") || is_value(".oauth2.params.");
+    is_header || !key.ends_with(".token_url") && SECRET_KEYS.iter().any(|part| key.contains(part))
 }
 
 /// True if the value of a key may be shown.
@@ -192,6 +204,11 @@ secrets = [{ env = "B_SECRET", name = "new" }, { file = "secrets/b" }]
 secrets = [{ env = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" }]
 [destinations.x]
 url = "https://user:hunter2@example.com/"
+[destinations.x.auth]
+bearer = "hunter2"
+[destinations.x.auth.oauth2]
+token_url = "https://login.example.com/token"
+params = { assertion = "hunter2", resource = { env = "RESOURCE" } }
 [handlers.y.config]
 key = "sk_live_4f2a8f5f167f44f4964e"
 word = "eur"
@@ -204,5 +221,8 @@ word = "eur"
         let shown = "[{ env = \"B_SECRET\", name = \"new\" }, { file = \"secrets/b\" }]";
         assert_eq!(value(&settings, "sources.b.secrets").0, shown);
         assert_eq!(value(&settings, "handlers.y.config.word").0, "\"eur\"");
+        let oauth = |key: &str| value(&settings, &format!("destinations.x.auth.oauth2.{key}")).0;
+        assert_eq!(oauth("token_url"), "\"https://login.example.com/token\"");
+        assert_eq!(oauth("params.resource.env"), "\"RESOURCE\"");
     }
 }

@@ -4,16 +4,22 @@
 //! completed with the defaults and checked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use weir_core::bounds::SUBSCRIPTIONS_MAX;
+use weir_core::bounds::{KIB, STATE_BYTES_PER_HANDLER_MAX, SUBSCRIPTIONS_MAX};
 use weir_core::breaker::BreakerPolicy;
+use weir_core::condition::{Condition, OrderKey};
+use weir_core::delivery::OnBlocked;
 use weir_core::name::DestinationName;
 use weir_core::retry::RetryPolicy;
 use weir_core::route::Pattern;
 use weir_core::units::format_size;
+use weir_engine::StateKeys;
 
 use super::breaker::RawBreaker;
+use super::expression;
+use super::probation::{ProbationSetting, RawProbation};
 use super::retry::{InvalidSetting, RawRetry};
 use super::route::warn_of_what_never_matches;
 use super::tree::Section;
@@ -22,6 +28,12 @@ use crate::config::SourcesByName;
 
 /// Most entries of a handler's `config`, so that it fits the environment of a guest.
 const CONFIG_ENTRIES_MAX: usize = 256;
+/// Most arguments of a command.
+const ARGS_MAX: usize = 64;
+/// Longest arguments of a command together, in bytes: a script may be one of them.
+const ARGS_BYTES_MAX: usize = 64 * KIB;
+/// Most entries of a command's `[input] state`.
+const STATE_INPUTS_MAX: usize = 32;
 /// Longest time limit of a run: a longer one would starve other handlers.
 const RUN_TIME_MAX: Duration = Duration::from_secs(600);
 
@@ -34,8 +46,11 @@ pub struct HandlerDefaults {
     pub retry: RetryPolicy,
     /// The breaker policy.
     pub breaker: BreakerPolicy,
+    /// The probation of new versions.
+    pub probation: ProbationSetting,
     pub(super) raw_retry: RawRetry,
     raw_breaker: RawBreaker,
+    raw_probation: RawProbation,
 }
 
 /// The limits of one handler's runs.
@@ -45,6 +60,10 @@ pub struct Limits {
     pub time: Duration,
     /// Simultaneous runs.
     pub concurrency: usize,
+    /// Bytes of keys and values of its state.
+    pub state: usize,
+    /// Keys of its state.
+    pub state_keys: usize,
 }
 
 /// The settings of one handler, from `[handlers.NAME]` or a sidecar. None means: not set.
@@ -52,15 +71,27 @@ pub struct Limits {
 pub struct HandlerSettings {
     /// Overrides the subscription of the module.
     pub on: Option<Vec<Pattern>>,
+    /// The condition of its events.
+    pub when: Option<Arc<Condition>>,
+    /// Its events with the same key are handled one at a time, in order.
+    pub order_by: Option<Arc<OrderKey>>,
+    /// The fate of an event that cannot be handled while others wait behind it.
+    pub on_blocked: Option<OnBlocked>,
     /// Settings that the module can read.
     pub config: Option<BTreeMap<String, String>>,
     pub grant: Option<Grant>,
+    /// The arguments of a command.
+    pub args: Option<Vec<String>>,
+    /// The keys of its state that a command gets with its input.
+    pub state_input: Option<Vec<StateKeys>>,
     /// The limits, completed with defaults.
     pub limits: Option<Limits>,
     /// The retry policy, completed with defaults.
     pub retry: Option<RetryPolicy>,
     /// The breaker policy, completed with defaults.
     pub breaker: Option<BreakerPolicy>,
+    /// The probation of new versions, completed with defaults.
+    pub probation: Option<ProbationSetting>,
     /// The keys as written, to merge with a sidecar.
     pub(crate) raw: RawHandler,
 }
@@ -77,14 +108,22 @@ pub struct Grant {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RawHandler {
     on: Option<Vec<Pattern>>,
+    when: Option<Arc<Condition>>,
+    order_by: Option<Arc<OrderKey>>,
+    on_blocked: Option<OnBlocked>,
     config: Option<BTreeMap<String, String>>,
     destinations: Option<BTreeSet<DestinationName>>,
     emit: Option<bool>,
+    args: Option<Vec<String>>,
+    state_input: Option<Vec<StateKeys>>,
     memory: Option<usize>,
     time: Option<Duration>,
     concurrency: Option<usize>,
+    state: Option<usize>,
+    state_keys: Option<usize>,
     retry: Option<RawRetry>,
     breaker: Option<RawBreaker>,
+    probation: Option<RawProbation>,
 }
 
 /// The context in which settings of a handler are checked.
@@ -99,21 +138,25 @@ pub(super) struct Bounds<'a> {
     pub(super) known: &'a SourcesByName,
 }
 
-/// Reads `[defaults.limits]`, `[defaults.retry]` and `[defaults.breaker]`.
+/// Reads `[defaults.limits]`, `[defaults.retry]`, `[defaults.breaker]` and
+/// `[defaults.probation]`.
 pub(super) fn defaults(
     mut limits: Section<'_>,
     mut retry: Section<'_>,
-    mut breaker: Section<'_>,
+    (mut breaker, mut probation): (Section<'_>, Section<'_>),
     memory_ceiling: usize,
     slots: usize,
 ) -> Option<HandlerDefaults> {
     let memory = limits.must::<Size>("memory");
     let time = limits.must("time");
     let concurrency = limits.maybe("concurrency");
-    let read = memory.zip(time).map(|(memory, time)| Limits {
+    let state = limits.must::<Size>("state").zip(limits.must("state_keys"));
+    let read = memory.zip(time).zip(state).map(|((memory, time), (state, state_keys))| Limits {
         memory: memory.0,
         time,
         concurrency: concurrency.unwrap_or(slots),
+        state: state.0,
+        state_keys,
     });
     if let Some(read) = &read {
         judge_limits(read, memory_ceiling, slots, |key, what| limits.problem(key, what));
@@ -123,12 +166,16 @@ pub(super) fn defaults(
     let policy = raw_retry.policy().map_err(|(key, what)| retry.problem(key, what)).ok();
     let raw_breaker = RawBreaker::read(&mut breaker);
     let judged = raw_breaker.policy().map_err(|(key, what)| breaker.problem(key, what)).ok();
+    let raw_probation = RawProbation::read(&mut probation);
+    let tried = raw_probation.setting().map_err(|(key, what)| probation.problem(key, what)).ok();
     Some(HandlerDefaults {
         limits: read?,
         retry: policy?,
         breaker: judged?,
+        probation: tried?,
         raw_retry,
         raw_breaker,
+        raw_probation,
     })
 }
 
@@ -160,6 +207,9 @@ fn read_raw(section: &mut Section<'_>, bounds: &Bounds<'_>) -> RawHandler {
     }
     let patterns = on.as_deref().unwrap_or_default();
     warn_of_what_never_matches(section, patterns, bounds.sources, bounds.known);
+    let when = expression::read(section, "when", Condition::parse).map(Arc::new);
+    let order_by = expression::read(section, "order_by", OrderKey::parse).map(Arc::new);
+    let on_blocked = expression::on_blocked(section);
     let config = section.texts("config");
     if config.as_ref().is_some_and(|config| config.len() > CONFIG_ENTRIES_MAX) {
         section.problem("config", format!("has more than {CONFIG_ENTRIES_MAX} entries"));
@@ -174,10 +224,24 @@ fn read_raw(section: &mut Section<'_>, bounds: &Bounds<'_>) -> RawHandler {
     }
     let emit = grant.maybe("emit");
     grant.finish();
+    let args = section.list::<String>("args");
+    let bytes: usize = args.iter().flatten().map(String::len).sum();
+    if args.as_ref().is_some_and(|args| args.len() > ARGS_MAX) || bytes > ARGS_BYTES_MAX {
+        let what = format!("has more than {ARGS_MAX} entries or {ARGS_BYTES_MAX} bytes");
+        section.problem("args", what);
+    }
+    let mut input = section.section("input");
+    let state_input = input.list::<StateKeys>("state");
+    if state_input.as_ref().is_some_and(|keys| keys.len() > STATE_INPUTS_MAX) {
+        input.problem("state", format!("has more than {STATE_INPUTS_MAX} entries"));
+    }
+    input.finish();
     let mut limits = section.section("limits");
     let memory = limits.maybe::<Size>("memory").map(|size| size.0);
     let time = limits.maybe("time");
     let concurrency = limits.maybe("concurrency");
+    let state = limits.maybe::<Size>("state").map(|size| size.0);
+    let state_keys = limits.maybe("state_keys");
     limits.finish();
     let mut retry = section.section("retry");
     let said = RawRetry::read(&mut retry);
@@ -186,7 +250,28 @@ fn read_raw(section: &mut Section<'_>, bounds: &Bounds<'_>) -> RawHandler {
     let mut breaker = section.section("breaker");
     let said = RawBreaker::read(&mut breaker);
     let breaker = breaker.is_given().then_some(said);
-    RawHandler { on, config, destinations, emit, memory, time, concurrency, retry, breaker }
+    let mut probation = section.section("probation");
+    let said = RawProbation::read(&mut probation);
+    let probation = probation.is_given().then_some(said);
+    RawHandler {
+        on,
+        when,
+        order_by,
+        on_blocked,
+        config,
+        destinations,
+        emit,
+        args,
+        state_input,
+        memory,
+        time,
+        concurrency,
+        state,
+        state_keys,
+        retry,
+        breaker,
+        probation,
+    }
 }
 
 impl RawHandler {
@@ -207,28 +292,46 @@ impl RawHandler {
             (Some(above), Some(below)) => Some(above.over(below)),
             (above, below) => above.clone().or_else(|| below.clone()),
         };
+        let probation = match (&self.probation, &below.probation) {
+            (Some(above), Some(below)) => Some(above.over(below)),
+            (above, below) => above.clone().or_else(|| below.clone()),
+        };
         Self {
             on: self.on.clone().or(below.on),
+            when: self.when.clone().or(below.when),
+            order_by: self.order_by.clone().or(below.order_by),
+            on_blocked: self.on_blocked.or(below.on_blocked),
             config,
             destinations: self.destinations.clone().or(below.destinations),
             emit: self.emit.or(below.emit),
+            args: self.args.clone().or(below.args),
+            state_input: self.state_input.clone().or(below.state_input),
             memory: self.memory.or(below.memory),
             time: self.time.or(below.time),
             concurrency: self.concurrency.or(below.concurrency),
+            state: self.state.or(below.state),
+            state_keys: self.state_keys.or(below.state_keys),
             retry,
             breaker,
+            probation,
         }
     }
 }
 
 fn complete(section: &Section<'_>, raw: RawHandler, bounds: &Bounds<'_>) -> HandlerSettings {
-    let says_limits = raw.memory.is_some() || raw.time.is_some() || raw.concurrency.is_some();
+    let says_limits = raw.memory.is_some()
+        || raw.time.is_some()
+        || raw.concurrency.is_some()
+        || raw.state.is_some()
+        || raw.state_keys.is_some();
     let limits = says_limits.then(|| {
         let defaults = &bounds.defaults.limits;
         let limits = Limits {
             memory: raw.memory.unwrap_or(defaults.memory),
             time: raw.time.unwrap_or(defaults.time),
             concurrency: raw.concurrency.unwrap_or(defaults.concurrency),
+            state: raw.state.unwrap_or(defaults.state),
+            state_keys: raw.state_keys.unwrap_or(defaults.state_keys),
         };
         let noted = |key: &str, what: String| section.problem(&format!("limits.{key}"), what);
         judge_limits(&limits, bounds.memory_ceiling, bounds.slots, noted);
@@ -244,12 +347,32 @@ fn complete(section: &Section<'_>, raw: RawHandler, bounds: &Bounds<'_>) -> Hand
         let noted = |(key, what): InvalidSetting| section.problem(&format!("breaker.{key}"), what);
         policy.map_err(noted).ok()
     });
+    let probation = raw.probation.as_ref().and_then(|probation| {
+        let setting = probation.over(&bounds.defaults.raw_probation).setting();
+        let noted = |(key, what): InvalidSetting| {
+            section.problem(&format!("probation.{key}"), what);
+        };
+        setting.map_err(noted).ok()
+    });
     let grant = (raw.destinations.is_some() || raw.emit.is_some()).then(|| Grant {
         destinations: raw.destinations.clone().unwrap_or_default(),
         emit: raw.emit.unwrap_or(false),
     });
-    let (on, config) = (raw.on.clone(), raw.config.clone());
-    HandlerSettings { on, config, grant, limits, retry, breaker, raw }
+    HandlerSettings {
+        on: raw.on.clone(),
+        when: raw.when.clone(),
+        order_by: raw.order_by.clone(),
+        on_blocked: raw.on_blocked,
+        config: raw.config.clone(),
+        grant,
+        args: raw.args.clone(),
+        state_input: raw.state_input.clone(),
+        limits,
+        retry,
+        breaker,
+        probation,
+        raw,
+    }
 }
 
 fn judge_limits(
@@ -265,6 +388,9 @@ fn judge_limits(
     if limits.time > RUN_TIME_MAX {
         problem("time", "must be at most 10m: a run holds a slot".into());
     }
+    if limits.state > STATE_BYTES_PER_HANDLER_MAX {
+        problem("state", format!("must be at most {}", format_size(STATE_BYTES_PER_HANDLER_MAX)));
+    }
     if limits.concurrency > slots {
         let what =
             format!("{} is more than there are slots (runs.slots: {slots})", limits.concurrency);
@@ -279,4 +405,29 @@ pub(super) fn no_destination(name: &str, known: &BTreeSet<DestinationName>) -> S
     }
     let known: Vec<_> = known.iter().map(DestinationName::as_str).collect();
     format!("no destination `{name}`; there is: {}", known.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use weir_core::delivery::OnBlocked;
+
+    use crate::config::{Mode, load_text};
+
+    #[test]
+    fn condition_and_order_of_the_configuration_replace_those_of_a_sidecar() {
+        let text = "[handlers.orders]\nwhen = 'event.body.n == 1'\n";
+        let config = load_text("weir.toml", text, Path::new(""), Mode::Development).unwrap().config;
+        let sidecar = "when = 'event.body.n == 2'\norder_by = 'event.body.id'\non_blocked = 'wait'";
+        let name = "orders".parse().unwrap();
+        let settings = config.settings_for(&name, Some(("orders.toml", sidecar))).unwrap();
+        assert_eq!(settings.when.unwrap().as_str(), "event.body.n == 1");
+        assert_eq!(settings.order_by.unwrap().as_str(), "event.body.id");
+        assert_eq!(settings.on_blocked, Some(OnBlocked::Wait));
+        let mistaken = "when = 'event.body.n =='\norder_by = '[1]'";
+        let refused = config.settings_for(&name, Some(("orders.toml", mistaken))).unwrap_err();
+        let places: Vec<_> = refused.problems.iter().map(|p| (p.line, p.column)).collect();
+        assert_eq!(places, [(Some(1), Some(24)), (Some(2), Some(13))]);
+    }
 }

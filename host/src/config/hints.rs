@@ -113,10 +113,10 @@ mod tests {
             ("max_connections", "[server]"),
             ("allowed_hosts", "[admin]"),
             ("memory_ceiling", "[runs]"),
-            ("payload_life", "[retention]"),
+            ("attempt_life", "[retention]"),
             ("provider", "[sources.NAME]"),
             ("algorithm", "[sources.NAME.signature]"),
-            ("kind", "[destinations.NAME]"),
+            ("reply_as", "[destinations.NAME]"),
             ("to", "[[route]]"),
             ("grant", "[handlers.NAME]"),
         ] {

@@ -52,6 +52,18 @@ fn common_mistakes_are_reported_with_line_and_remedy() {
             "weir.toml:4: sources.github.memory_ceiling: unknown key; it belongs in [runs]",
         ),
         (
+            with("index = { order = \"data.id\" }"),
+            "weir.toml:4: sources.github.index.order: `data.id` is no place: a JSON pointer starts",
+        ),
+        (
+            with("index = { Order = \"/id\" }"),
+            "weir.toml:4: sources.github.index.Order: the name of a key has 1 to 32 of",
+        ),
+        (
+            with("index = { a = \"/a\", b = \"/b\", c = \"/c\", d = \"/d\", e = \"/e\" }"),
+            "weir.toml:4: sources.github.index: has 5 keys; a source has at most 4",
+        ),
+        (
             "[source.github]\nprovider = \"github\"".into(),
             "weir.toml:1: source: unknown key; did you mean `sources`?",
         ),
@@ -123,7 +135,7 @@ fn common_mistakes_are_reported_with_line_and_remedy() {
         ),
         (
             "[destinations.ops]\nkind = \"http\"\nurl = \"https://ops.example.com\"".into(),
-            "weir.toml:2: destinations.ops.kind: must be \"webhook\" or \"inbox\"",
+            "weir.toml:2: destinations.ops.kind: must be one of \"webhook\", \"inbox\", \"stdout\"",
         ),
         (
             "[destinations.ops]\nkind = \"webhook\"\nurl = \"ops.example.com/hook\"".into(),

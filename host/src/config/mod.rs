@@ -6,6 +6,7 @@
 
 mod access;
 mod admin;
+mod alert_style;
 mod alerts;
 mod assemble;
 mod breaker;
@@ -13,9 +14,13 @@ mod context;
 mod destination;
 mod development;
 mod effective;
+pub(crate) mod effective_handler;
+mod expression;
 mod fetch;
 mod handler;
 mod hints;
+mod in_force;
+mod key_index;
 mod last_good;
 mod load;
 mod location;
@@ -23,15 +28,18 @@ mod log;
 #[cfg(test)]
 mod outward_tests;
 mod plugins;
+mod probation;
 mod problem;
 mod providers;
 #[cfg(test)]
 mod providers_tests;
+mod pull;
 mod quarantine;
 mod responder;
 mod restart;
 mod retry;
 mod route;
+mod schedule;
 mod schema;
 mod secret;
 mod secret_strength;
@@ -39,6 +47,7 @@ mod server;
 pub(crate) mod shown;
 mod sidecar;
 mod source;
+mod source_place;
 mod sources;
 mod store;
 mod telemetry;
@@ -68,28 +77,44 @@ use weir_store::upkeep::Retention;
 
 pub use access::AccessPolicy;
 pub use admin::AdminSettings;
+pub use alert_style::AlertStyle;
 pub use alerts::AlertSettings;
-pub use destination::{Destination, DestinationKind, Signing, TransportSettings, Webhook};
+pub use destination::{
+    AcceptedStatuses, Authorization, AwsAccount, BrokerServer, Destination, DestinationKind,
+    FileSettings, FileSync, MessageFact, MqttSettings, NamePattern, NatsSettings, OAuthClient,
+    PostgresSettings, RabbitSettings, RedisKey, RedisSettings, Signing, SnsSettings, SqsSettings,
+    TransportSettings, Webhook, WebhookAuth,
+};
 pub use development::{DEVELOPMENT_SECRETS_FILE, development};
 pub use effective::{EffectiveSetting, SettingsFile};
+pub(crate) use effective_handler::{EffectiveSettings, Requested};
 pub use fetch::FetchSettings;
 pub use handler::{Grant, HandlerDefaults, HandlerSettings, Limits};
+pub use in_force::{
+    ConfiguredAlerts, ConfiguredRetention, ConfiguredRoutes, ConfiguredSources, InForce,
+};
 pub use last_good::save_last_good;
 pub use load::{FILE, Loaded, Origin, known_providers, load, load_text};
 pub use location::HubLocation;
 pub use plugins::{PluginSettings, RunSettings};
+pub use probation::ProbationSetting;
 pub use problem::{ConfigErrors, ConfigProblem};
 pub use providers::{ProviderFile, Providers, provider_file};
+pub use pull::{
+    NatsPull, PollSettings, PullOrigin, PullSettings, RabbitPull, RedisPull, SourceKind,
+};
 pub use quarantine::QuarantineSettings;
 pub use responder::{Responder, ResponderSettings};
-pub use restart::{RestartSettings, fingerprint};
+pub use restart::{RestartSettings, fingerprint, pull_fingerprint};
 pub use route::Route;
 pub(crate) use route::unmatched;
+pub use schedule::Schedule;
 pub use schema::{Mismatch, Schemas};
 pub use server::ServerSettings;
 pub use source::Source;
 pub(crate) use source::needs_no_secret;
-pub use sources::{ConfiguredSources, SourcesByName};
+pub use source_place::{SecretPlace, SourcePlace};
+pub use sources::SourcesByName;
 pub use telemetry::{OtlpSettings, OtlpTarget};
 
 use crate::runtime::telemetry::LogSettings;
@@ -150,10 +175,14 @@ pub struct Config {
     pub sources: BTreeMap<SourceName, Arc<Source>>,
     pub destinations: BTreeMap<DestinationName, Arc<Destination>>,
     pub routes: Vec<Route>,
+    /// Events that the hub emits at times.
+    pub schedules: Vec<Arc<Schedule>>,
     /// The settings of handlers without their sidecars; with a sidecar use
     /// [`Config::settings_for`].
     pub handlers: BTreeMap<HandlerName, HandlerSettings>,
     pub mode: Mode,
+    /// A hold is placed on the whole hub as it starts; from the command line.
+    pub starts_paused: bool,
     /// None in development mode without a file.
     pub origin: Option<Origin>,
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use weir_core::bounds::MIB;
+use weir_core::module_signature::ModuleKey;
 
 use super::context::LoadContext;
 use super::server::{at_most, size_at_most};
@@ -19,6 +20,9 @@ const GUEST_MEMORY_BYTES_MAX: usize = 4 << 30;
 /// The least memory with which anything compiles, in bytes.
 const COMPILE_MEMORY_MIN: usize = 128 * MIB;
 
+/// Most older versions of one handler: their list is read whole.
+const VERSIONS_MAX: usize = 100;
+
 /// The least space for compiled code, in bytes: a few small modules.
 const CODE_BYTES_MIN: usize = MIB;
 
@@ -28,6 +32,8 @@ pub struct PluginSettings {
     pub dir: PathBuf,
     /// True if a sidecar may grant permissions.
     pub sidecar_grants: bool,
+    /// The keys of which one must have signed each handler. None if handlers need no signature.
+    pub signers: Option<Vec<ModuleKey>>,
     /// The time without changes after which a changed file is loaded.
     pub settle: Duration,
     /// The time between two scans.
@@ -40,6 +46,10 @@ pub struct PluginSettings {
     pub compile_time: Duration,
     /// The limit of compiled code of all handlers, in memory and on disk, in bytes.
     pub code_max: usize,
+    /// Older versions of each handler that are kept.
+    pub versions: usize,
+    /// The time for which a version is kept after it last served.
+    pub version_life: Duration,
 }
 
 /// The limits of all runs together.
@@ -78,6 +88,13 @@ pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Optio
         "sidecar" | "config" => Ok(()),
         _ => Err("must be \"sidecar\" or \"config\"".into()),
     });
+    let require_signature = section.must::<bool>("require_signature");
+    let keys = section.list::<ModuleKey>("keys");
+    if require_signature == Some(true) && keys.as_ref().is_some_and(Vec::is_empty) {
+        let what = "must have a key, because plugins.require_signature is true; \
+                    `weir sign --new-key FILE` makes one";
+        section.problem("keys", what);
+    }
     let settle = section.must("settle");
     let rescan = section.must("rescan");
     let grace = section.must("grace");
@@ -94,16 +111,21 @@ pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Optio
             .then_some(())
             .ok_or_else(|| format!("must be at least {}", format_size(CODE_BYTES_MIN)))
     });
+    let versions = section.checked("versions", |n| at_most(*n, VERSIONS_MAX));
+    let version_life = section.must("version_life");
     section.finish();
     Some(PluginSettings {
         dir: context.resolve(&dir?),
         sidecar_grants: grants? == "sidecar",
+        signers: if require_signature? { Some(keys?) } else { None },
         settle: settle?,
         rescan: rescan?,
         grace: grace?,
         compile_memory: compile_memory?.0,
         compile_time: compile_time?,
         code_max: code_max?.0,
+        versions: versions?,
+        version_life: version_life?,
     })
 }
 

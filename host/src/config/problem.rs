@@ -11,6 +11,8 @@ pub struct ConfigProblem {
     pub file: String,
     /// The line, from 1, if known.
     pub line: Option<usize>,
+    /// The column, from 1, if the problem is inside an expression.
+    pub column: Option<usize>,
     /// The path of the key, such as `sources.github.secrets[0]`; empty for the whole file.
     pub path: String,
     /// The problem and the remedy. Never the value of a secret.
@@ -22,6 +24,9 @@ impl fmt::Display for ConfigProblem {
         f.write_str(&self.file)?;
         if let Some(line) = self.line {
             write!(f, ":{line}")?;
+            if let Some(column) = self.column {
+                write!(f, ":{column}")?;
+            }
         }
         if !self.path.is_empty() {
             write!(f, ": {}", self.path)?;
@@ -42,8 +47,13 @@ impl ConfigErrors {
     /// One problem of a whole file.
     #[must_use]
     pub fn of_file(file: &str, what: impl Into<String>) -> Self {
-        let problem =
-            ConfigProblem { file: file.into(), line: None, path: String::new(), what: what.into() };
+        let problem = ConfigProblem {
+            file: file.into(),
+            line: None,
+            column: None,
+            path: String::new(),
+            what: what.into(),
+        };
         Self { problems: vec![problem] }
     }
 }

@@ -90,8 +90,13 @@ impl Providers {
         let LoadedUserFile { provider, is_last_good, error } = known;
         let Found { file, path, text } = found;
         let provider = provider.map(|provider| provider.name.clone());
-        let problem =
-            |what| ConfigProblem { file: path.clone(), line: None, path: "".into(), what };
+        let problem = |what| ConfigProblem {
+            file: path.clone(),
+            line: None,
+            column: None,
+            path: "".into(),
+            what,
+        };
         let problems = match (text, error) {
             (None, _) => {
                 let sources = self.wanted.get(&**provider.as_ref()?)?;
@@ -230,7 +235,10 @@ fn text(path: &Path) -> Result<String, String> {
 
 /// The problems of a provider file with their lines.
 fn located(file: &str, text: &str, error: ProviderError) -> Vec<ConfigProblem> {
-    let problem = |line, path: String, what| ConfigProblem { file: file.into(), line, path, what };
+    let problem = |line, path: String, what| {
+        let (file, column) = (file.into(), None);
+        ConfigProblem { file, line, column, path, what }
+    };
     match error {
         ProviderError::Invalid(problems) => problems
             .into_iter()

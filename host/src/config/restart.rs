@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Config, Destination, OtlpSettings, TransportSettings};
+use super::{AlertSettings, Config, Destination, OtlpSettings, PullSettings, TransportSettings};
 
 /// A text per section that shows whether it has changed. Secrets are in it as hashes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,23 +24,15 @@ impl RestartSettings {
         add("plugins", &config.plugins);
         add("runs", &config.runs);
         add("responders", &config.responders);
-        add("defaults", &config.handler_defaults);
-        add("retention", &(&config.retention, config.hold_life));
-        add("alerts", &config.alerts);
         add("shutdown", &config.shutdown_grace);
         add("log", &config.log);
         add("telemetry", &exported(&config.otlp));
         add("fetch", &config.fetch);
         add("quarantine", &config.quarantine);
-        if !config.routes.is_empty() {
-            add("[route]", &config.routes);
-        }
-        for (name, destination) in &config.destinations {
-            add(&format!("destinations.{name}"), &fingerprint(destination));
-        }
-        for (name, handler) in &config.handlers {
-            add(&format!("handlers.{name}"), handler);
-        }
+        let AlertSettings { shapes, fallback, .. } = &*config.alerts;
+        rest.insert("alerts.shapes".to_owned(), shapes.to_string());
+        rest.insert("alerts.alert_url".to_owned(), format!("{fallback:?}"));
+        rest.insert("retention.hold_life".to_owned(), format!("{:?}", config.hold_life));
         Self(rest)
     }
 
@@ -59,14 +51,22 @@ impl RestartSettings {
 #[must_use]
 pub fn fingerprint(destination: &Destination) -> String {
     let hidden = match &destination.transport {
-        TransportSettings::Inbox => String::new(),
         TransportSettings::Webhook(webhook) => {
-            let secrets = webhook.secrets.iter().map(|secret| secret.expose());
-            let headers = webhook.headers.iter().map(|(_, value)| value.as_bytes());
-            format!("{} {}", webhook.url, hashed(secrets.chain(headers)))
+            format!("{} {}", webhook.url, hashed(webhook.hidden()))
         }
+        other => match &other.secrets()[..] {
+            [] => String::new(),
+            secrets => hashed(secrets.iter().copied()),
+        },
     };
     hashed([format!("{destination:?} {hidden}").as_bytes()])
+}
+
+/// A hash of the settings by which the messages of a source are pulled, with their secrets.
+#[must_use]
+pub fn pull_fingerprint(pull: &PullSettings) -> String {
+    let hidden = hashed(pull.secrets());
+    hashed([format!("{pull:?} {hidden}").as_bytes()])
 }
 
 /// The settings of the export, with a hash of what they do not show.
@@ -105,6 +105,25 @@ mod tests {
     }
 
     #[test]
+    fn a_fingerprint_changes_with_secrets_and_headers() {
+        let of = |secret: &str, header: &str| {
+            let text = format!(
+                "[destinations.mine]\nkind = \"webhook\"\nurl = \"https://example.com\"\n\
+                 signing = \"sha256-header\"\nsecrets = [\"{secret}\"]\n\
+                 headers = {{ authorization = \"{header}\" }}\n"
+            );
+            let none = |_: &str| None;
+            let mode = crate::config::Mode::Development;
+            let (config, _) = from_text("weir.toml", &text, Path::new(""), &none, mode).unwrap();
+            fingerprint(&config.destinations["mine"])
+        };
+        let before = of("secret-number-one", "a");
+        assert_eq!(before, of("secret-number-one", "a"));
+        assert_ne!(before, of("secret-number-two", "a"));
+        assert_ne!(before, of("secret-number-one", "b"));
+    }
+
+    #[test]
     fn only_changed_sections_are_named() {
         let destination = |secret: &str, header: &str| {
             format!(
@@ -115,19 +134,22 @@ mod tests {
         };
         let before = rest(&destination("secret-number-one", "a"));
         let changed = |text: &str| before.changed(&rest(text));
-        assert_eq!(changed(&destination("secret-number-one", "a")), Vec::<String>::new());
-        assert_eq!(changed(&destination("secret-number-two", "a")), ["[destinations.mine]"]);
-        assert_eq!(changed(&destination("secret-number-one", "b")), ["[destinations.mine]"]);
-        assert_eq!(changed(""), ["[destinations.mine]"]);
+        // Destinations are reloaded.
+        for (secret, header) in [("one", "a"), ("two", "a"), ("one", "b")] {
+            let text = destination(&format!("secret-number-{secret}"), header);
+            assert_eq!(changed(&text), Vec::<String>::new());
+        }
+        assert_eq!(changed("[alerts]\nquiet = \"3m\""), Vec::<String>::new());
+        assert_eq!(changed("[alerts]\nshapes = false"), ["alerts.shapes"]);
+        assert_eq!(changed("[retention]\npayload_life = \"3d\""), Vec::<String>::new());
+        assert_eq!(changed("[retention]\nhold_life = \"3d\""), ["retention.hold_life"]);
         let more = format!(
             "{}[runs]\nslots = 2\n[[route]]\non = [\"github:*\"]\nto \
              = \"mine\"\n[handlers.chat]\non = [\"github:*\"]\n",
             destination("secret-number-one", "a")
         );
         let changed = changed(&more);
-        for section in ["[[route]]", "[handlers.chat]", "[runs]"] {
-            assert!(changed.contains(&section.to_owned()), "{section}: {changed:?}");
-        }
-        assert!(!changed.contains(&"[destinations.mine]".to_owned()), "{changed:?}");
+        // Routes and the settings of handlers are reloaded.
+        assert_eq!(changed, ["[runs]"]);
     }
 }

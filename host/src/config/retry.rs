@@ -18,6 +18,7 @@ pub(super) struct RawRetry {
     schedule: Option<Vec<Duration>>,
     jitter: Option<f64>,
     max_attempts: Option<u32>,
+    window: Option<Duration>,
 }
 
 /// The invalid key of a policy and the reason.
@@ -35,6 +36,7 @@ impl RawRetry {
             schedule: section.list("schedule").filter(|_| !grows),
             jitter: section.maybe("jitter"),
             max_attempts: section.maybe("max_attempts"),
+            window: section.maybe("window"),
         };
         if section.has("schedule") && grows {
             section.problem("schedule", "either a schedule, or first, factor and max, not both");
@@ -55,9 +57,10 @@ impl RawRetry {
         let grows = self.first.is_some() || self.factor.is_some() || self.max.is_some();
         let jitter = self.jitter.or(below.jitter);
         let max_attempts = self.max_attempts.or(below.max_attempts);
+        let window = self.window.or(below.window);
         if self.schedule.is_some() {
             let schedule = self.schedule.clone();
-            return Self { schedule, jitter, max_attempts, ..Self::default() };
+            return Self { schedule, jitter, max_attempts, window, ..Self::default() };
         }
         Self {
             first: self.first.or(below.first),
@@ -66,6 +69,7 @@ impl RawRetry {
             schedule: if grows { None } else { below.schedule.clone() },
             jitter,
             max_attempts,
+            window,
         }
     }
 
@@ -95,7 +99,12 @@ impl RawRetry {
         };
         let max_attempts = self.max_attempts.ok_or_else(|| missing("max_attempts"))?;
         let jitter = self.jitter.ok_or_else(|| missing("jitter"))?;
-        RetryPolicy::try_new(backoff, max_attempts, jitter).map_err(|error| invalid_setting(&error))
+        let policy = RetryPolicy::try_new(backoff, max_attempts, jitter)
+            .map_err(|error| invalid_setting(&error))?;
+        Ok(match self.window {
+            Some(window) => policy.within(window),
+            None => policy,
+        })
     }
 }
 

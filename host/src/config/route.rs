@@ -1,16 +1,20 @@
 //! `[[route]]`: routes from sources to a destination.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use http::HeaderName;
 use weir_core::alert::ALERT_TYPES;
 use weir_core::bounds::SUBSCRIPTIONS_MAX;
+use weir_core::condition::{Condition, MessageTemplate, OrderKey, TemplatePart};
 use weir_core::event::EventType;
 use weir_core::name::{DestinationName, HUB_SOURCE, SourceName};
 use weir_core::provider::CREDENTIAL_HEADERS;
 use weir_core::route::Pattern;
 use weir_core::unmatched;
 
+use super::destination::{Destination, DestinationKind};
+use super::expression;
 use super::handler::no_destination;
 use super::tree::Section;
 use crate::config::SourcesByName;
@@ -23,23 +27,40 @@ pub struct Route {
     /// Headers of the sender's request that are passed on, in lower case; default: those that its
     /// provider names.
     pub pass_headers: Option<Vec<Box<str>>>,
+    /// The condition of its events.
+    pub when: Option<Arc<Condition>>,
+    /// Its events with the same key are sent one at a time, in order.
+    pub order_by: Option<Arc<OrderKey>>,
+    /// The message that is sent instead of the unchanged body.
+    pub template: MessageTemplate,
+}
+
+impl Route {
+    /// A route that forwards every event of its patterns unchanged.
+    #[must_use]
+    pub fn new(on: Vec<Pattern>, to: DestinationName) -> Self {
+        let template = MessageTemplate::default();
+        Self { on, to, pass_headers: None, when: None, order_by: None, template }
+    }
 }
 
 const HEADERS_MAX: usize = 64;
 
+type Destinations = BTreeMap<DestinationName, Arc<Destination>>;
+
 pub(super) fn read(
     sections: Vec<Section<'_>>,
-    destinations: &BTreeSet<DestinationName>,
+    (destinations, valid): (&BTreeSet<DestinationName>, &Destinations),
     sources: &BTreeSet<String>,
     known: &SourcesByName,
 ) -> Vec<Route> {
-    let read = |section| one(section, destinations, sources, known);
+    let read = |section| one(section, (destinations, valid), sources, known);
     sections.into_iter().filter_map(read).collect()
 }
 
 fn one(
     mut section: Section<'_>,
-    destinations: &BTreeSet<DestinationName>,
+    (destinations, valid): (&BTreeSet<DestinationName>, &Destinations),
     sources: &BTreeSet<String>,
     known: &SourcesByName,
 ) -> Option<Route> {
@@ -64,8 +85,20 @@ fn one(
         }
     });
     let pass_headers = pass_headers(&mut section);
+    let when = expression::read(&mut section, "when", Condition::parse).map(Arc::new);
+    let order_by = expression::read(&mut section, "order_by", OrderKey::parse).map(Arc::new);
+    let mut template = MessageTemplate::default();
+    for part in TemplatePart::ALL {
+        expression::read(&mut section, part.as_str(), |text| template.set(part, text));
+    }
+    let kind = to.as_ref().and_then(|to| Some(valid.get(to)?.transport.kind()));
+    if template.text(TemplatePart::Path).is_some()
+        && let Some(kind) = kind.filter(|kind| *kind != DestinationKind::Webhook)
+    {
+        section.problem("path", format!("is for a webhook, and the destination is of kind {kind}"));
+    }
     section.finish();
-    Some(Route { on: on?, to: to?, pass_headers })
+    Some(Route { on: on?, to: to?, pass_headers, when, order_by, template })
 }
 
 fn pass_headers(section: &mut Section<'_>) -> Option<Vec<Box<str>>> {

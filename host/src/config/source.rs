@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use strsim::levenshtein;
 use weir_core::bounds::BODY_BYTES_MAX;
+use weir_core::business_key::KeyIndex;
 use weir_core::handshake::parse_host_list;
 use weir_core::name::SourceName;
-use weir_core::provider::{Catalog, Provider, ProviderError, ProviderOverrides};
+use weir_core::provider::{Catalog, OneOrMore, Provider, ProviderError, ProviderOverrides};
 use weir_core::verify::{
     NamedSecret, Params, Scheme, Secret, SecretError, Verifier, likely_key_form,
 };
 
 use super::access::{self, AccessPolicy};
 use super::context::LoadContext;
+use super::key_index;
+use super::pull::{self, PullContext, PullSettings, SourceKind};
 use super::responder::{self, Responder, ResponderSettings};
 use super::schema::{self, CHECKED_BYTES_MAX, Schemas};
 use super::secret;
@@ -24,11 +27,16 @@ use super::tree::Section;
 use super::url::public_base;
 use weir_core::units::format_size;
 
+/// The provider of a source whose messages the hub takes, unless it is set: no sender signs them.
+const PULLED_PROVIDER: &str = "custom";
+
 #[derive(Debug)]
 pub struct Source {
     pub name: SourceName,
     /// The provider with the source's overrides.
     pub provider: Arc<Provider>,
+    /// The way in which the hub takes its messages; none if senders post requests.
+    pub pull: Option<PullSettings>,
     /// The access policy before verification.
     pub access: AccessPolicy,
     /// The JSON Schemas of its events.
@@ -50,6 +58,10 @@ pub struct Source {
     pub responder: Option<Responder>,
     /// The time without accepted requests after which there is an alert.
     pub max_silence: Option<Duration>,
+    /// The business keys of its events.
+    pub index: KeyIndex,
+    /// The time for which its finished events are kept, if not that of `[retention]`.
+    pub payload_life: Option<Duration>,
     /// The share of failed attempts at its events from which it is failing, in thousandths.
     pub max_failures: u16,
 }
@@ -59,6 +71,14 @@ pub(super) struct SourceContext<'a> {
     pub(super) catalog: &'a Catalog,
     pub(super) server: Option<&'a ServerSettings>,
     pub(super) responders: Option<&'a ResponderSettings>,
+    pub(super) pull: PullContext<'a>,
+}
+
+impl Source {
+    #[must_use]
+    pub fn kind(&self) -> SourceKind {
+        self.pull.as_ref().map_or(SourceKind::Http, PullSettings::kind)
+    }
 }
 
 /// Reads every `[sources.NAME]`.
@@ -87,6 +107,11 @@ fn one(
     known: &SourceContext<'_>,
     context: &LoadContext<'_>,
 ) -> Option<Source> {
+    let kind = pull::kind(&mut section);
+    if kind != SourceKind::Http {
+        return pulled(kind, name, section, known, context);
+    }
+    pull::refuse_settings_of_servers(&mut section);
     let base = base_provider(&mut section, known.catalog);
     let secrets = secret::list_or_empty(&mut section, "secrets", context);
     let params = params(&mut section, base.map(Arc::as_ref), context);
@@ -106,6 +131,8 @@ fn one(
     require_public_url(&section, provider.as_ref(), verifier.as_ref(), public_url.as_deref());
     let responder = responder::of_source(&mut section, known.responders);
     let max_silence = section.maybe("max_silence");
+    let index = key_index::read(&mut section);
+    let payload_life = section.maybe("payload_life");
     let max_failures = max_failures(&mut section);
     section.finish();
     let (provider, server, secrets, params) = (provider?, known.server?, secrets?, params?);
@@ -113,6 +140,7 @@ fn one(
         name,
         body_limit: provider.body_limit.unwrap_or(server.body_limit).min(body_limit_max),
         provider: Arc::new(provider),
+        pull: None,
         access,
         schemas,
         verifier: verifier?,
@@ -122,8 +150,74 @@ fn one(
         public_url,
         responder,
         max_silence,
+        index,
+        payload_life,
         max_failures,
     })
+}
+
+/// A source whose messages the hub takes from a server.
+fn pulled(
+    kind: SourceKind,
+    name: SourceName,
+    mut section: Section<'_>,
+    known: &SourceContext<'_>,
+    context: &LoadContext<'_>,
+) -> Option<Source> {
+    pull::refuse_settings_of_requests(&mut section, kind);
+    let base = match section.has("provider") {
+        true => base_provider(&mut section, known.catalog),
+        false => {
+            section.mark_read("provider");
+            known.catalog.get(PULLED_PROVIDER)
+        }
+    };
+    let pull = pull::read(kind, &mut section, known.pull, context);
+    let schemas = schema::read(&mut section, &name, context);
+    // The others are noted already.
+    let keys = ProviderOverrides::KEYS.iter().filter(|key| !pull::OF_REQUESTS.contains(key));
+    let keys: Vec<_> = keys.copied().collect();
+    let overrides = section.foreign::<ProviderOverrides>(&keys).map(with_unsigned_ids);
+    let body_limit_max = body_limit_max(&section, overrides.as_ref(), &schemas);
+    let provider = base.zip(overrides.as_ref()).and_then(|(base, overrides)| {
+        let changed = base.with_overrides(overrides);
+        changed.map_err(|error| refused(&section, &error)).ok()
+    });
+    let max_silence = section.maybe("max_silence");
+    let index = key_index::read(&mut section);
+    let payload_life = section.maybe("payload_life");
+    let max_failures = max_failures(&mut section);
+    section.finish();
+    let (provider, server) = (provider?, known.server?);
+    Some(Source {
+        name,
+        body_limit: provider.body_limit.unwrap_or(server.body_limit).min(body_limit_max),
+        provider: Arc::new(provider),
+        pull: Some(pull?),
+        access: AccessPolicy::default(),
+        schemas,
+        verifier: Verifier::refusing(),
+        params: Params::new(),
+        signing: None,
+        secrets: Vec::new(),
+        public_url: None,
+        responder: None,
+        max_silence,
+        index,
+        payload_life,
+        max_failures,
+    })
+}
+
+/// Lets the source's own ids say which messages are the same. They need not be signed, because
+/// nothing of a message is.
+fn with_unsigned_ids(overrides: ProviderOverrides) -> ProviderOverrides {
+    let by_id = overrides.dedup.as_ref().is_none_or(|dedup| dedup.0 == ["id"]);
+    let ids = overrides.id.as_ref().filter(|_| by_id).map(|ids| ids.0.join(" | "));
+    match ids {
+        Some(ids) => ProviderOverrides { dedup: Some(OneOrMore(vec![ids])), ..overrides },
+        None => overrides,
+    }
 }
 
 /// The share of failed attempts from which a source is failing, in thousandths.

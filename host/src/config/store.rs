@@ -1,12 +1,19 @@
 //! `[store]` and `[retention]`: the location of the store, and how long data is kept.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use weir_core::bounds::MIB;
+use weir_core::units::format_size;
 use weir_store::upkeep::Retention;
 
 use super::context::LoadContext;
 use super::tree::Section;
+use super::value::Size;
+
+/// Least `max_bytes`: an empty store with its indexes is not much smaller than a few MiB.
+const MAX_BYTES_MIN: usize = 16 * MIB;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StoreLocation {
@@ -52,6 +59,10 @@ pub(super) struct RetentionSettings {
 
 pub(super) fn retention(mut section: Section<'_>) -> Option<RetentionSettings> {
     let payload_life = section.must("payload_life");
+    let max_bytes = section.maybe::<Size>("max_bytes");
+    if max_bytes.is_some_and(|max| max.0 < MAX_BYTES_MIN) {
+        section.problem("max_bytes", format!("must be at least {}", format_size(MAX_BYTES_MIN)));
+    }
     let attempt_life = section.must("attempt_life");
     let dedup_life = section.must("dedup_life");
     let audit_life = section.must("audit_life");
@@ -60,6 +71,8 @@ pub(super) fn retention(mut section: Section<'_>) -> Option<RetentionSettings> {
     section.finish();
     let retention = Retention {
         payload_life: payload_life?,
+        source_lives: BTreeMap::new(),
+        max_bytes: max_bytes.map(|max| max.0 as u64),
         attempt_life: attempt_life?,
         dedup_life: dedup_life?,
         audit_life: audit_life?,

@@ -98,7 +98,10 @@ fn every_key_is_documented_and_every_example_is_valid() {
     fs::write(path("tls/hooks.pem"), made.cert.pem()).unwrap();
     fs::write(path("tls/clients.pem"), made.cert.pem()).unwrap();
     fs::write(path("tls/private-ca.pem"), made.cert.pem()).unwrap();
-    fs::write(path("tls/hooks.key"), made.signing_key.serialize_pem()).unwrap();
+    fs::write(path("tls/hub.pem"), made.cert.pem()).unwrap();
+    for key in ["tls/hooks.key", "tls/hub.key"] {
+        fs::write(path(key), made.signing_key.serialize_pem()).unwrap();
+    }
     let report = Report::new("weir.toml", &text);
     let tree = parse(&text, &report);
     let context = LoadContext {
@@ -113,7 +116,7 @@ fn every_key_is_documented_and_every_example_is_valid() {
     let asked = report.asked();
     let result = report.close();
     assert!(result.is_ok(), "{}\n{text}", result.unwrap_err());
-    assert_eq!(config.unwrap().routes.len(), 2);
+    assert_eq!(config.unwrap().routes.len(), 3);
 
     let documented = toml::Value::from(toml::from_str::<toml::Table>(&text).unwrap());
     let missing: Vec<_> = asked
@@ -245,7 +248,7 @@ fn each_mistake_is_one_line() {
         (
             "[sources.weir]\nprovider = \"github\"",
             "weir.toml:1: sources.weir: `weir` is not a source name: use 1 to 63 of a-z, 0-9, `-` or `_` \
-             (`weir` and `category` are taken), starting with a letter or digit",
+             (`weir`, `schedule` and `category` are taken), starting with a letter or digit",
         ),
         (
             "[sources.github]\nprovider = \"github\"",
@@ -337,7 +340,7 @@ fn each_mistake_is_one_line() {
         ),
         (
             "[destinations.ops]\nkind = \"inbox\"\nurl = \"https://h/\"",
-            "weir.toml:3: destinations.ops.url: unknown key; known here: breaker, concurrency, kind, retry",
+            "weir.toml:3: destinations.ops.url: unknown key; known here: breaker, burst, concurrency, kind, on_blocked, ordered, rate, retry",
         ),
         (
             "[destinations.ops]\nkind = \"webhook\"\nurl = \"https://h/\"\nheaders = { Host = \"x\" }",
@@ -558,7 +561,7 @@ fn an_invalid_sidecar_is_refused_with_its_name_and_lines() {
         "\
 orders.toml:1: on[0]: pattern `push` has no `:`; write source:type, such as github:push or *:*, or category:WORD
 orders.toml:2: limits.memory: 1TiB is more than runs.memory_ceiling (512MiB)
-orders.toml:4: limits.speed: unknown key; known here: concurrency, memory, time
+orders.toml:4: limits.speed: unknown key; known here: concurrency, memory, state, state_keys, time
 orders.toml:6: grant.destinations[0]: no destination `x`: there is no [destinations.…] at all"
     );
 }

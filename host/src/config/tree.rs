@@ -14,6 +14,7 @@ use strsim::levenshtein;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
+use super::expression::byte_in_literal;
 use super::hints;
 use super::problem::{ConfigErrors, ConfigProblem};
 use super::shown::without_values;
@@ -23,6 +24,7 @@ use super::value::Value;
 #[derive(Debug)]
 pub(super) struct Report {
     file: String,
+    text: String,
     /// The first byte of each line.
     lines: Vec<usize>,
     problems: RefCell<Vec<ConfigProblem>>,
@@ -35,6 +37,7 @@ impl Report {
         let breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
         Self {
             file: file.into(),
+            text: text.into(),
             lines: std::iter::once(0).chain(breaks).collect(),
             problems: RefCell::default(),
             warnings: RefCell::default(),
@@ -48,7 +51,17 @@ impl Report {
 
     fn place(&self, at: Option<usize>, path: String, what: String) -> ConfigProblem {
         let line = at.map(|at| self.line(at));
-        ConfigProblem { file: self.file.clone(), line, path, what }
+        ConfigProblem { file: self.file.clone(), line, column: None, path, what }
+    }
+
+    /// Notes a problem at a byte of the file, with its column.
+    fn problem_at(&self, at: usize, path: String, what: String) {
+        let line = self.line(at);
+        let begin = self.lines.get(line.saturating_sub(1)).copied().unwrap_or(0);
+        let before = self.text.get(begin..at).unwrap_or("");
+        let column = Some(before.chars().count() + 1);
+        let problem = ConfigProblem { column, ..self.place(Some(at), path, what) };
+        self.problems.borrow_mut().push(problem);
     }
 
     pub(super) fn problem(&self, at: Option<usize>, path: impl Into<String>, what: impl Display) {
@@ -71,7 +84,8 @@ impl Report {
         if problems.is_empty() {
             return Ok(self.warnings.into_inner());
         }
-        problems.sort_by_key(|p| (p.file != self.file, p.line.unwrap_or(usize::MAX)));
+        let place = |p: &ConfigProblem| (p.line.unwrap_or(usize::MAX), p.column);
+        problems.sort_by_key(|p| (p.file != self.file, place(p)));
         Err(ConfigErrors { problems })
     }
 
@@ -173,6 +187,15 @@ impl<'t> Section<'t> {
         let at = self.given(base).map(|(at, _)| at).or(self.at);
         let path = if key.is_empty() { self.path.clone() } else { self.path_of(key) };
         self.report.problem(at, path, what);
+    }
+
+    /// Notes a problem at a byte of the text that is the value of a key.
+    pub(super) fn problem_inside(&self, key: &str, at: usize, what: &str) {
+        let Some((_, value)) = self.given(key) else { return self.problem(key, what) };
+        let span = value.span();
+        let raw = self.report.text.get(span.clone()).unwrap_or("");
+        let at = span.start + byte_in_literal(raw, at).min(raw.len());
+        self.report.problem_at(at, self.path_of(key), what.into());
     }
 
     /// Notes a warning about a key.

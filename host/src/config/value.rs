@@ -5,8 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::de::DeValue;
+use weir_core::bounds::EMIT_TYPE_BYTES_MAX;
+use weir_core::event::EventType;
+use weir_core::module_signature::{InvalidModuleKey, ModuleKey};
 use weir_core::name::{DestinationName, HandlerName};
 use weir_core::route::Pattern;
+use weir_engine::StateKeys;
 
 use weir_core::units;
 
@@ -117,6 +121,28 @@ impl Value for SocketAddr {
 impl Value for Pattern {
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
         Self::parse(&String::read(value)?).map_err(|e| e.to_string())
+    }
+}
+
+impl Value for EventType {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let text = String::read(value)?;
+        if text.len() > EMIT_TYPE_BYTES_MAX {
+            return Err(format!("is longer than {EMIT_TYPE_BYTES_MAX} bytes"));
+        }
+        Self::new(&text).map_err(|error| error.to_string())
+    }
+}
+
+impl Value for StateKeys {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        Self::parse(&String::read(value)?).map_err(|error| error.to_string())
+    }
+}
+
+impl Value for ModuleKey {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        String::read(value)?.parse().map_err(|error: InvalidModuleKey| error.to_string())
     }
 }
 

@@ -19,10 +19,15 @@ pub(crate) enum Asset {
     Frame,
     /// The live list of events.
     Live,
+    /// The overview, which keeps up by itself.
+    Overview,
+    /// Finding a text in a body.
+    Body,
 }
 
 impl Asset {
-    const ALL: [Self; 4] = [Self::Style, Self::Icon, Self::Frame, Self::Live];
+    const ALL: [Self; 6] =
+        [Self::Style, Self::Icon, Self::Frame, Self::Live, Self::Overview, Self::Body];
 
     const fn file(self) -> (&'static str, &'static str, &'static str) {
         match self {
@@ -30,6 +35,8 @@ impl Asset {
             Self::Icon => ("icon", "svg", include_str!("assets/icon.svg")),
             Self::Frame => ("frame", "js", include_str!("assets/frame.js")),
             Self::Live => ("live", "js", include_str!("assets/live.js")),
+            Self::Overview => ("overview", "js", include_str!("assets/overview.js")),
+            Self::Body => ("body", "js", include_str!("assets/body.js")),
         }
     }
 
@@ -99,8 +106,11 @@ mod tests {
     fn style_and_scripts_stay_within_their_budget() {
         let bytes = |asset: Asset| asset.served().len();
         assert!(bytes(Asset::Style) <= 25_000, "{}", bytes(Asset::Style));
-        let scripts = bytes(Asset::Frame) + bytes(Asset::Live);
-        assert!(scripts <= 12_000, "{scripts}");
+        // A page has one script of its own at most.
+        for own in [Asset::Live, Asset::Overview, Asset::Body] {
+            let scripts = bytes(Asset::Frame) + bytes(own);
+            assert!(scripts <= 12_000, "{own:?}: {scripts}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::foreign::{self, Foreign};
 use super::frame::{Frame, Place};
-use super::parts;
+use super::parts::{self, BackLink};
 use super::words::StateWord;
 use crate::admin::error::ApiError;
 use crate::admin::extract::Service;
@@ -144,7 +144,7 @@ fn table(frame: &Frame, wanted: &AuditAddress, found: &ListPage<AuditView>) -> M
                 tbody { @for entry in &found.items { (row(frame, wanted, entry)) } }
             }
         }
-        (parts::pages(newest.as_deref(), older.as_deref(), "50 a page, newest first"))
+        (parts::pages(newest.as_deref().map(BackLink::Newest), older.as_deref()))
     }
 }
 

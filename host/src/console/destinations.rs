@@ -86,7 +86,7 @@ fn table(frame: &Frame, all: &[DestinationView], queues: &Queues, stats: &[Targe
                             td.two {
                                 a href={ "/destinations/" (parts::path_part(view.name.as_str())) }
                                     data-open { b { (Foreign(view.name.as_str())) } }
-                                small { (view.kind) }
+                                small { (view.kind) " " (Foreign(&view.address)) }
                             }
                             td { (StateWord::of_health(view.state)) }
                             td.hs { (targets::last_hour(stats, &target)) }
@@ -202,8 +202,18 @@ pub(super) fn cell(name: &str, value: &str, below: &Markup) -> Markup {
 
 fn facts(frame: &Frame, view: &DestinationView) -> Markup {
     let times = &frame.reader.times;
-    parts::facts([
-        ("Kind", html! { (view.kind) }),
+    let settings = [
+        ("Order", view.ordered.then(|| "kept for messages of handlers".to_owned())),
+        ("Rate", view.rate.clone()),
+        ("Alerts as", view.format.clone()),
+        ("Answers become", view.reply_as.as_ref().map(|kind| kind.as_str().to_owned())),
+    ];
+    let settings =
+        settings.into_iter().filter_map(|(name, value)| Some((name, html! { (Foreign(&value?)) })));
+    let mut rows =
+        vec![("Kind", html! { (view.kind) }), ("Address", html! { (Foreign(&view.address)) })];
+    rows.extend(settings);
+    rows.extend([
         ("Became failing", html! { (amounts::counted(view.times_failing, "time")) }),
         (
             "Failing since",
@@ -212,5 +222,6 @@ fn facts(frame: &Frame, view: &DestinationView) -> Markup {
             },
         ),
         ("In a shell", html! { code { "weir destinations" } }),
-    ])
+    ]);
+    parts::facts(rows)
 }

@@ -19,11 +19,12 @@ pub(crate) enum Flash {
     /// A request that left the quarantine.
     Accepted,
     Held,
+    Cancelled,
     Saved,
 }
 
 impl Flash {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Retried,
         Self::Tried,
         Self::Requeued,
@@ -31,6 +32,7 @@ impl Flash {
         Self::Released,
         Self::Accepted,
         Self::Held,
+        Self::Cancelled,
         Self::Saved,
     ];
 
@@ -53,6 +55,7 @@ impl Flash {
             Self::Released => "released",
             Self::Accepted => "accepted",
             Self::Held => "held",
+            Self::Cancelled => "cancelled",
             Self::Saved => "saved",
         }
     }
@@ -68,6 +71,7 @@ impl Flash {
             Self::Released => "The hold is released.".to_owned(),
             Self::Accepted => format!("{} verified and accepted.", counted(count, "request")),
             Self::Held => "A hold is placed. What it covers waits until it is released.".to_owned(),
+            Self::Cancelled => format!("Cancelled {}.", counted(count, "delivery")),
             Self::Saved => "Saved.".to_owned(),
         }
     }

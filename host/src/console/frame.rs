@@ -14,7 +14,7 @@ use super::amounts;
 use super::assets::Asset;
 use super::foreign::Foreign;
 use super::icons::{self, Icon};
-use super::parts;
+use super::parts::{self, NeededRole, NoteKind, Weight};
 use super::reader::{PageReader, Theme};
 use crate::admin::PAGE_TYPE;
 use crate::admin::error::ApiError;
@@ -38,6 +38,7 @@ pub(crate) enum Place {
     Handlers,
     Destinations,
     Routes,
+    Jobs,
     Inbox,
     Settings,
     Audit,
@@ -56,6 +57,7 @@ impl Place {
             Self::Handlers => ("/handlers", "Handlers", Icon::Handlers),
             Self::Destinations => ("/destinations", "Destinations", Icon::Destinations),
             Self::Routes => ("/routes", "Routes", Icon::Routes),
+            Self::Jobs => ("/jobs", "Jobs", Icon::Jobs),
             Self::Inbox => ("/inbox", "Inbox", Icon::Inbox),
             Self::Settings => ("/settings", "Settings", Icon::Settings),
             Self::Audit => ("/audit", "Audit log", Icon::Audit),
@@ -68,7 +70,7 @@ const NAVIGATION: [(Option<&str>, &[Place]); 5] = [
     (None, &[Place::Overview, Place::Events]),
     (Some("Needs a person"), &[Place::DeadLetters, Place::Quarantine]),
     (Some("Flow"), &[Place::Sources, Place::Handlers, Place::Destinations, Place::Routes]),
-    (Some("Work"), &[Place::Inbox]),
+    (Some("Work"), &[Place::Jobs, Place::Inbox]),
     (Some("Hub"), &[Place::Settings, Place::Audit]),
 ];
 
@@ -147,10 +149,23 @@ impl Frame {
                     a.skip href="#main" { "Skip to content" }
                     (self.side(place))
                     (self.bar())
-                    main #main tabindex="-1" { (main) }
+                    main #main tabindex="-1" { (self.paused()) (main) }
                     (self.tab_bar(place))
                     (keys())
                 }
+            }
+        }
+    }
+
+    /// Says that nothing runs, with the button that ends it.
+    fn paused(&self) -> Markup {
+        html! {
+            @if let Some(hold) = self.counts.paused {
+                (parts::note(NoteKind::Warning, &html! {
+                    b { "The hub is paused." } " Webhooks are stored, and nothing runs. "
+                    (parts::act(&self.reader, NeededRole::Operate, ("Resume", Weight::Small),
+                        "/resume", &[("hold", &hold.to_string())]))
+                }))
             }
         }
     }
@@ -186,6 +201,7 @@ impl Frame {
             Place::DeadLetters => (counts.dead_letters, true),
             Place::Quarantine => (counts.quarantined, false),
             Place::Sources => (Some(counts.sources), false),
+            Place::Jobs => (counts.jobs, false),
             Place::Handlers => (Some(counts.handlers), false),
             Place::Destinations => (Some(counts.destinations), false),
             _ => (None, false),

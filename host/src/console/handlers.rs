@@ -10,6 +10,7 @@ use super::amounts;
 use super::destinations::cell;
 use super::foreign::{Foreign, ForeignLines};
 use super::frame::{Frame, Place};
+use super::handler_versions;
 use super::parts::{self, NoteKind};
 use super::target_acts::TargetDone;
 use super::targets::{self, Queues, TargetWork};
@@ -17,9 +18,6 @@ use super::words::StateWord;
 use crate::admin::error::ApiError;
 use crate::admin::extract::Service;
 use crate::api::{HandlerView, HealthState, StatsAnswer, StatsQuery, TargetStats};
-
-/// Characters of a version's hash that are shown.
-const VERSION_CHARS: usize = 7;
 
 /// Answers `/handlers`.
 pub(super) async fn list(service: Service, frame: Frame) -> Result<Response, ApiError> {
@@ -81,8 +79,7 @@ fn state(view: &HandlerView) -> Markup {
 }
 
 fn version(view: &HandlerView) -> &str {
-    let version = view.version.as_deref().unwrap_or("–");
-    version.get(..VERSION_CHARS).unwrap_or(version)
+    view.version.as_deref().map_or("–", handler_versions::short)
 }
 
 fn table(frame: &Frame, all: &[HandlerView], queues: &Queues, stats: &[TargetStats]) -> Markup {
@@ -110,6 +107,8 @@ fn table(frame: &Frame, all: &[HandlerView], queues: &Queues, stats: &[TargetSta
                             td.two {
                                 (state(view))
                                 @if view.last_error.is_some() { small.nw { "new file refused" } }
+                                @if view.probation.is_some() { small.nw { "on probation" } }
+                                @if view.pinned { small.nw { "pinned" } }
                             }
                             td.hs { (targets::last_hour(stats, &target)) }
                             td.grow {
@@ -137,10 +136,9 @@ pub(super) async fn show(
     Path(name): Path<String>,
     Query(done): Query<TargetDone>,
 ) -> Result<Response, ApiError> {
-    let all = service.handlers().await;
-    let view = all.into_iter().find(|view| view.name.as_str() == name).ok_or_else(|| {
-        ApiError::not_found("handler_not_found", "there is no handler of this name")
-    })?;
+    let detail = service.handler(&name).await?;
+    let history = service.handler_history(&name).await.map(|page| page.items).unwrap_or_default();
+    let view = &detail.handler;
     let target = Target::Handler(view.name.clone());
     let TargetWork { queues, holds, stats, rules } = TargetWork::read(&service, &target).await?;
     let (waiting, is_failing) =
@@ -153,21 +151,27 @@ pub(super) async fn show(
                     (view.kind.as_deref().unwrap_or("no version serves"))
                 }
                 h1 { (Foreign(view.name.as_str())) }
-                p { (state(&view)) "\u{2002}" (sentence(&frame, &view)) }
+                p { (state(view)) "\u{2002}" (sentence(&frame, view)) }
             }
-            div.acts { (targets::acts(&frame, &target, &holds, is_failing, waiting > 0)) }
+            div.acts {
+                (targets::acts(&frame, &target, &holds, is_failing, waiting > 0))
+                (handler_versions::pin_act(&frame, &detail))
+            }
         }
         div.stackv {
             (done.note())
-            @if let Some(error) = &view.last_error { (refused(&view, error)) }
-            (cells(&frame, &view, &queues, &stats))
+            @if let Some(error) = &view.last_error { (refused(view, error)) }
+            (handler_versions::notes(&frame, &detail))
+            (cells(&frame, view, &queues, &stats))
             (targets::history(&frame, &stats, &target))
             div.cols {
                 (parts::panel("What it gets", &html! { "rules in force" },
                     &super::routes::patterns(&rules)))
-                (parts::panel("What it may do", &html! { "sidecar and weir.toml" }, &grants(&view)))
+                (parts::panel("What it may do", &html! { "sidecar and weir.toml" }, &grants(view)))
             }
-            (parts::panel("The module", &html! {}, &module(&frame, &view)))
+            (handler_versions::panel(&frame, &detail))
+            (handler_versions::history(&frame, &history))
+            (parts::panel("The module", &html! {}, &module(&frame, view)))
             (targets::holds_panel(&frame, &holds))
         }
     };
@@ -246,6 +250,7 @@ fn grants(view: &HandlerView) -> Markup {
                     @if index > 0 { ", " }
                     a href={ "/destinations/" (parts::path_part(name)) } { b { (Foreign(name)) } }
                 }
+                @for name in &grants.missing { "; not to " b { (Foreign(name)) } ", which it needs" }
             },
         ),
         (
@@ -255,7 +260,17 @@ fn grants(view: &HandlerView) -> Markup {
                 @else { "no" }
             },
         ),
-        ("State", html! { "its own, and no other handler's" }),
+        (
+            "State",
+            html! {
+                "its own, and no other handler's: "
+                small {
+                    a href={ "/handlers/" (parts::path_part(view.name.as_str())) "/state" } {
+                        "keys and values"
+                    }
+                }
+            },
+        ),
         ("Network, files", html! { "none" }),
         (
             "Time",

@@ -13,6 +13,7 @@ pub(crate) enum Icon {
     Handlers,
     Destinations,
     Routes,
+    Jobs,
     Inbox,
     Settings,
     Audit,
@@ -34,6 +35,7 @@ impl Icon {
             Self::Routes => {
                 "M2 8h4c3 0 3-4.5 8-4.5M6 8c3 0 3 4.5 8 4.5M12 1.5l2 2-2 2M12 10.5l2 2-2 2"
             }
+            Self::Jobs => "M8 2a6 6 0 1 0 6 6M8 4.8V8l2.4 1.5M11 2.5l3 .3-.3 3",
             Self::Inbox => "M2 9l2-6h8l2 6v4H2zM2 9h3.5l1 2h3l1-2H14",
             Self::Settings => "M2 4.5h6M12 4.5h2M2 11.5h2M8 11.5h6M10 2.8v3.4M6 9.8v3.4",
             Self::Audit => "M3.5 2h6l3 3v9h-9zM5.8 8.5l1.5 1.5 3-3.2",

@@ -9,7 +9,7 @@ use super::amounts;
 use super::body::{PayloadPanel, PayloadTab};
 use super::foreign::{self, Foreign};
 use super::frame::{Frame, Place};
-use super::parts;
+use super::parts::{self, BackLink};
 use crate::admin::error::ApiError;
 use crate::admin::extract::Service;
 use crate::api::{BodyView, BytesView, HeaderView, InboxMessageView, PayloadView};
@@ -63,7 +63,7 @@ pub(super) async fn list(
                     (nothing(is_inbox))
                 } @else {
                     (table(&frame, rows))
-                    (parts::pages(newest.as_deref(), older.as_deref(), "50 a page, newest first"))
+                    (parts::pages(newest.as_deref().map(BackLink::Newest), older.as_deref()))
                 }
             }
         }

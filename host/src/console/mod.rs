@@ -29,9 +29,12 @@ mod find;
 mod flash;
 mod foreign;
 mod frame;
+mod handler_state;
+mod handler_versions;
 mod handlers;
 mod icons;
 mod inbox;
+mod jobs;
 mod login;
 mod overview;
 mod parts;
@@ -71,10 +74,12 @@ fn router() -> Router<Arc<AdminService>> {
         .route("/more", get(async |frame: frame::Frame| frame.more()))
         .route("/", get(overview::show))
         .route("/start", get(overview::guide))
+        .route("/resume", post(overview::resume))
         .route("/login", get(login::page))
         .route("/find", get(find::find))
         .route("/events", get(events::list))
         .route("/events/replay", get(events::replay_preview).post(events::act))
+        .route("/events/replay-all", get(events::replay_all_preview).post(events::act_on_all))
         .route("/events/{id}", get(event::show))
         .route("/requests/{id}", get(event::show))
         .route("/deliveries/{id}", get(event::show))
@@ -83,7 +88,10 @@ fn router() -> Router<Arc<AdminService>> {
         .route("/events/{id}/try", post(event::acts::try_target))
         .route("/events/{id}/requeue", post(event::acts::requeue))
         .route("/events/{id}/release", post(event::acts::release))
+        .route("/events/{id}/hold", post(event::acts::hold))
+        .route("/events/{id}/cancel", post(event::acts::cancel))
         .merge(dead_letters::router())
+        .merge(jobs::router())
         .merge(sources::router())
         .merge(targets())
         .route("/quarantine", get(quarantine::list))
@@ -104,6 +112,8 @@ fn targets() -> Router<Arc<AdminService>> {
         .route("/destinations", get(destinations::list))
         .route("/destinations/{name}", get(destinations::show))
         .route("/routes", get(routes::show))
+        .merge(handler_state::router())
+        .merge(handler_versions::router())
         .merge(target_acts::router(TargetFolder::Handlers))
         .merge(target_acts::router(TargetFolder::Destinations))
 }

@@ -95,17 +95,30 @@ pub(crate) fn choice(label: &str, options: &[(&str, String, bool)]) -> Markup {
     }
 }
 
+/// The link back from a page of a list, where the list has one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum BackLink<'a> {
+    /// To the page before.
+    Newer(&'a str),
+    /// To the first page, in a list that goes one way.
+    Newest(&'a str),
+}
+
 /// The links below a list. A list has no page numbers: rows are not counted.
-pub(crate) fn pages(newer: Option<&str>, older: Option<&str>, said: &str) -> Markup {
+pub(crate) fn pages(back: Option<BackLink<'_>>, older: Option<&str>) -> Markup {
+    let back = back.map(|link| match link {
+        BackLink::Newer(address) => (address, "Newer"),
+        BackLink::Newest(address) => (address, "Newest"),
+    });
     html! {
-        nav.more aria-label="Pages" {
-            @if let Some(newer) = newer {
-                a.btn.sm href=(newer) rel="prev" aria-keyshortcuts="[" { "Newer" }
+        nav.more aria-label="Pages of the list" {
+            @if let Some((address, name)) = back {
+                a.btn.sm href=(address) rel="prev" aria-keyshortcuts="[" { (name) }
             }
             @if let Some(older) = older {
                 a.btn.sm href=(older) rel="next" aria-keyshortcuts="]" { "Older" }
             }
-            span { (said) }
+            span { "50 a page, newest first" }
         }
     }
 }
@@ -210,6 +223,16 @@ fn refused(needs: NeededRole, label: &str, weight: Weight) -> Markup {
     html! {
         button class=(weight.class()) type="button" disabled title=(why) {
             (label) span.vh { " (" (why) ")" } span.role aria-hidden="true" { (needs.name()) }
+        }
+    }
+}
+
+/// A button that unfolds further acts. What they do is said above them.
+pub(crate) fn more_acts(label: &str, said: &str, acts: &Markup) -> Markup {
+    html! {
+        details.pop {
+            summary.btn { (label) }
+            div.p.pad { p.d.s { (said) } (acts) }
         }
     }
 }

@@ -13,7 +13,7 @@ use super::amounts;
 use super::body::{PayloadPanel, PayloadTab};
 use super::foreign::Foreign;
 use super::frame::{Frame, Place};
-use super::parts::{self, NeededRole, NoteKind, Weight};
+use super::parts::{self, BackLink, NeededRole, NoteKind, Weight};
 use super::words::StateWord;
 use crate::admin::error::ApiError;
 use crate::admin::extract::{PathText, Service};
@@ -225,7 +225,7 @@ fn requests(
                     }
                 }
             }
-            (parts::pages(newest.as_deref(), older.as_deref(), "50 a page, newest first"))
+            (parts::pages(newest.as_deref().map(BackLink::Newest), older.as_deref()))
         }
     }
 }

@@ -155,9 +155,7 @@ fn table(rules: &[RuleView]) -> Markup {
                                 td.m { (Foreign(&rule.id)) }
                                 td.two.grow {
                                     (wanted(rule))
-                                    @if let Some(condition) = &rule.condition {
-                                        small.m { "when " (Foreign(condition)) }
-                                    }
+                                    (expressions(rule))
                                 }
                                 td.d.nw {
                                     @if rule.sources.is_empty() { span.warn { "none" } }
@@ -183,6 +181,18 @@ fn wanted(rule: &RuleView) -> Markup {
     }
 }
 
+/// The condition of a rule, and its order key.
+fn expressions(rule: &RuleView) -> Markup {
+    html! {
+        @if let Some(condition) = &rule.condition {
+            small.m { "when " (Foreign(condition)) }
+        }
+        @if let Some(order_by) = &rule.order_by {
+            small.m { "in the order of " (Foreign(order_by)) }
+        }
+    }
+}
+
 /// The patterns of one target's rules.
 pub(super) fn patterns(rules: &[RuleView]) -> Markup {
     if rules.is_empty() {
@@ -199,9 +209,7 @@ pub(super) fn patterns(rules: &[RuleView]) -> Markup {
                 li {
                     span.m.d { (Foreign(&rule.id)) }
                     span { (wanted(rule)) }
-                    @if let Some(condition) = &rule.condition {
-                        small.m { "when " (Foreign(condition)) }
-                    }
+                    (expressions(rule))
                 }
             }
         }

@@ -48,7 +48,7 @@ impl TargetFolder {
     }
 
     /// The page of one of them, which says what was done.
-    fn page_after(self, name: &str, did: &str) -> Response {
+    pub(super) fn page_after(self, name: &str, did: &str) -> Response {
         let path = format!("{}/{}", self.path(), parts::path_part(name));
         Redirect::to(&parts::address(&path, &[("did", did)])).into_response()
     }
@@ -66,6 +66,9 @@ impl TargetDone {
         let said = match self.did.as_deref() {
             Some("paused") => "Paused. Deliveries wait and lose no attempts until you resume.",
             Some("resumed") => "Resumed. What waited goes out, oldest first.",
+            Some("rolled-back") => "Rolled back. Its file is not loaded again until it changes.",
+            Some("pinned") => "Pinned. A new file is loaded and does not run until you unpin.",
+            Some("unpinned") => "Unpinned. A file that waited for that runs now.",
             Some("tried") => "What waited for a retry is due now. While it fails, one is tried.",
             _ => return html! {},
         };

@@ -53,6 +53,11 @@ impl Times {
         self.element(at, &self.text(at, "%H:%M:%S%.3f"))
     }
 
+    /// The same in a long list, with as little markup as possible.
+    pub(crate) fn in_list(&self, at: Timestamp) -> Markup {
+        html! { time title=(at) { (self.text(at, "%H:%M:%S%.3f")) } }
+    }
+
     /// The clock to the second, after the date if it is not today's.
     pub(crate) fn clock(&self, at: Timestamp) -> Markup {
         self.element(at, &self.text(at, "%H:%M:%S"))
@@ -108,9 +113,9 @@ impl Times {
         }
     }
 
-    fn zoned(&self, at: Timestamp) -> Option<jiff::ZonedDateTime> {
+    fn zoned(&self, at: Timestamp) -> Option<jiff::Zoned> {
         let ms = i64::try_from(at.as_millis()).ok()?;
-        Some(jiff::Timestamp::from_millisecond(ms).ok()?.to_zoned_datetime(self.zone.clone()))
+        Some(jiff::Timestamp::from_millisecond(ms).ok()?.to_zoned(self.zone.clone()))
     }
 }
 

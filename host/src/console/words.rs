@@ -5,6 +5,7 @@
 
 use maud::{Markup, Render, html};
 use weir_core::delivery::{DeliveryState, EventStatus, Outcome};
+use weir_core::name::SourceName;
 
 use crate::api::{DeliveryView, HealthState, WaitReason};
 
@@ -22,6 +23,8 @@ pub(crate) enum StateWord {
     Unrouted,
     Quarantined,
     Cancelled,
+    /// An alert of the hub that no rule wanted.
+    Alert,
 }
 
 impl StateWord {
@@ -34,6 +37,14 @@ impl StateWord {
             EventStatus::Retrying => Self::Retrying,
             EventStatus::DeadLetter => Self::DeadLetter,
             EventStatus::Unrouted => Self::Unrouted,
+        }
+    }
+
+    /// The state of an event from this source. An alert of the hub need not be routed.
+    pub(crate) fn of_event_from(source: &SourceName, status: EventStatus) -> Self {
+        match status {
+            EventStatus::Unrouted if source.is_hub() => Self::Alert,
+            status => Self::of_event(status),
         }
     }
 
@@ -81,6 +92,7 @@ impl StateWord {
             Self::Unrouted => "Unrouted",
             Self::Quarantined => "Quarantined",
             Self::Cancelled => "Cancelled",
+            Self::Alert => "Alert",
         }
     }
 
@@ -89,7 +101,7 @@ impl StateWord {
         match self {
             Self::Ok | Self::Processed => "ok",
             Self::Running => "run",
-            Self::Waiting => "wait",
+            Self::Waiting | Self::Alert => "wait",
             Self::Retrying => "retry",
             Self::Paused => "pause",
             Self::Failing => "fail",
@@ -144,6 +156,7 @@ pub(crate) const fn outcome(outcome: Outcome) -> &'static str {
         Outcome::Network => "no connection",
         Outcome::Blocked => "address blocked",
         Outcome::DescendantsExhausted => "too many events",
+        Outcome::ConditionError => "condition failed",
         Outcome::Missing => "target missing",
         Outcome::HostLost => "the hub ended",
         Outcome::Internal => "failed in the hub",

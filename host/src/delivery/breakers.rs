@@ -99,6 +99,33 @@ impl BreakerPersistence {
         self.changed.notify_one();
     }
 
+    /// Forgets a target that is gone. What the store has of it stays, as for a target that is not
+    /// known at the start.
+    pub(crate) fn forget(&self, target: &Target) {
+        self.targets.lock().retain(|flow| flow.target != *target);
+    }
+
+    /// Gives the breaker of a target to another name, as the store has done. The target has no
+    /// attempts meanwhile.
+    pub(crate) async fn rename(&self, from: &Target, to: &Target) {
+        let mut stored = self.stored.lock().await;
+        let flow = {
+            let mut known = self.targets.lock();
+            known.iter().position(|flow| flow.target == *from).map(|at| known.remove(at))
+        };
+        let record = flow.and_then(|flow| flow.status(self.clock.now()).record);
+        if let Some(record) = record {
+            self.unclaimed.lock().insert(to.to_string(), record);
+        }
+        let Some(mut row) = stored.remove(&from.to_string()) else { return };
+        let entry = self.store.get(EntryKind::Breaker, &to.to_string()).await;
+        row.version = entry.ok().flatten().map(|entry| entry.version);
+        if let Some(hold) = &mut row.hold {
+            hold.hold.scope = HoldScope::from(to);
+        }
+        stored.insert(to.to_string(), row);
+    }
+
     /// Says that the state of a target has changed.
     pub(crate) fn notify_changed(&self) {
         self.changed.notify_one();

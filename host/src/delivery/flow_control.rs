@@ -16,6 +16,7 @@ use weir_core::breaker::{
 use weir_core::concurrency_limit::ConcurrencyLimit;
 use weir_core::id::DeliveryId;
 use weir_core::name::Target;
+use weir_core::rate::{Bucket, Rate};
 use weir_core::time::Timestamp;
 use weir_store::ClaimRequest;
 
@@ -44,6 +45,31 @@ struct FlowState {
     version: Option<Box<str>>,
     /// The reason why the breaker is open.
     reason: Box<str>,
+    /// The most attempts in a time, if there is a limit.
+    pace: Option<Pace>,
+}
+
+/// A rate limit, and what has been spent of it.
+#[derive(Debug)]
+struct Pace {
+    rate: Rate,
+    bucket: Bucket,
+}
+
+impl Pace {
+    /// The attempts that may begin now, or the time until the next.
+    fn room(&mut self, now: Timestamp) -> Result<usize, Duration> {
+        let now = Duration::from_millis(now.as_millis());
+        match self.bucket.wait(self.rate, now) {
+            None => Ok(self.bucket.available(self.rate, now)),
+            Some(wait) if wait <= self.rate.one() => Err(wait),
+            // The clock was set back.
+            Some(_) => {
+                self.bucket = Bucket::default();
+                Ok(self.bucket.available(self.rate, now))
+            }
+        }
+    }
 }
 
 /// The claims that may be attempted. The others are given back.
@@ -192,8 +218,39 @@ impl FlowControl {
     ) -> Self {
         let breaker = Breaker::new(policy);
         let concurrency_limit = ConcurrencyLimit::new(concurrency);
-        let inner = FlowState { breaker, concurrency_limit, version: None, reason: "".into() };
+        let (version, reason, pace) = (None, "".into(), None);
+        let inner = FlowState { breaker, concurrency_limit, version, reason, pace };
         Self { target, metrics, inner: Mutex::new(inner) }
+    }
+
+    /// Puts other limits into force, with a closed breaker.
+    pub(crate) fn reconfigure(&self, policy: BreakerPolicy, concurrency: usize) {
+        let mut inner = self.inner.lock();
+        inner.breaker.reset(policy);
+        inner.concurrency_limit = ConcurrencyLimit::new(concurrency);
+        inner.reason = "".into();
+    }
+
+    /// Limits the attempts in a time. An attempt that has to wait is not claimed, so it is neither
+    /// counted nor kept from an operator.
+    pub(crate) fn set_rate(&self, rate: Option<Rate>) {
+        self.inner.lock().pace = rate.map(|rate| Pace { rate, bucket: Bucket::default() });
+    }
+
+    /// Counts an attempt for the rate limit. False if it has to wait.
+    pub(crate) fn take_turn(&self, now: Timestamp) -> bool {
+        let mut inner = self.inner.lock();
+        let Some(pace) = &mut inner.pace else { return true };
+        let has_room = pace.room(now).is_ok();
+        if has_room {
+            pace.bucket.charge(pace.rate, Duration::from_millis(now.as_millis()));
+        }
+        has_room
+    }
+
+    /// The time until the rate limit lets the next attempt begin, if that is why there is no room.
+    pub(crate) fn next_turn(&self, now: Timestamp) -> Option<Duration> {
+        self.inner.lock().pace.as_mut()?.room(now).err()
     }
 
     /// The deliveries to claim: at most `limit` deliveries while `running` attempts are under way.
@@ -206,6 +263,11 @@ impl FlowControl {
     ) -> Option<[ClaimRequest; 2]> {
         let mut inner = self.inner.lock();
         let free = inner.concurrency_limit.permits(now).saturating_sub(running);
+        let limit = match inner.pace.as_mut().map(|pace| pace.room(now)) {
+            None => limit,
+            Some(Ok(room)) => limit.min(room),
+            Some(Err(_)) => return None,
+        };
         let probing = match inner.breaker.allowance(now) {
             BreakerAllowance::Everything => false,
             BreakerAllowance::Probe => true,
@@ -402,6 +464,22 @@ mod tests {
         };
         flow.try_acquire().unwrap().finish(&slowed, NOW);
         assert_eq!(limits(&flow, 100, 0, NOW), Some([3, 1]));
+    }
+
+    #[test]
+    fn a_rate_limit_leaves_attempts_unclaimed_until_their_turn() {
+        let flow = flow(8);
+        flow.set_rate(Some(Rate::new(2, Duration::from_secs(1), 2)));
+        let at = |ms| NOW.after(Duration::from_millis(ms));
+        assert_eq!(limits(&flow, 100, 0, NOW), Some([1, 1]), "two may begin");
+        assert!(flow.take_turn(NOW) && flow.take_turn(NOW) && !flow.take_turn(NOW));
+        assert_eq!((limits(&flow, 100, 0, NOW), flow.status(NOW).paused_until), (None, None));
+        assert_eq!(flow.next_turn(at(100)), Some(Duration::from_millis(400)));
+        assert_eq!(flow.next_turn(at(500)), None);
+        assert!(limits(&flow, 100, 0, at(500)).is_some());
+        assert!(flow.take_turn(at(500)) && !flow.take_turn(at(501)));
+        let before = Timestamp::from_millis(NOW.as_millis() - 3_600_000);
+        assert!(flow.take_turn(before), "a clock that was set back does not stop everything");
     }
 
     #[test]

@@ -46,6 +46,7 @@ impl Worker {
             Ok(Settled::Superseded) => ("superseded", Some("superseded")),
             Ok(Settled::StateConflict { .. }) => ("state_conflict", None),
             Ok(Settled::Exhausted { .. }) => ("exhausted", Some("exhausted")),
+            Ok(Settled::StateFull { .. }) => ("state_full", Some("state_full")),
             Err(_) => ("failed", Some("failed")),
         };
         self.ctx.tracer.end(span, Stage::Settle, failure, || {

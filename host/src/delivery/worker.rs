@@ -38,6 +38,11 @@ pub(crate) trait Consumer: Sync {
     /// Starts attempts of claimed deliveries of one target. Claims that it drops are given back.
     fn start(&self, target: &Target, claims: Vec<Claim>);
 
+    /// The time after which there is more room, although nothing ends before.
+    fn room_in(&self, _now: Timestamp) -> Option<Duration> {
+        None
+    }
+
     /// True while any claim is neither settled nor given back.
     fn is_busy(&self) -> bool;
 }
@@ -96,13 +101,16 @@ impl Worker {
         loop {
             let wanted = consumer.wanted(clock.now());
             if wanted.is_empty() {
-                self.wake.notified().await;
+                tokio::select! {
+                    () = self.wake.notified() => {}
+                    () = more_room(consumer.room_in(clock.now())) => {}
+                }
                 continue;
             }
             match store.claim(&wanted).await {
                 Ok(claims) if claims.is_empty() => {
                     empty += 1;
-                    self.wait(empty).await;
+                    self.wait(empty, consumer.room_in(clock.now())).await;
                 }
                 Ok(claims) => {
                     empty = 0;
@@ -124,7 +132,7 @@ impl Worker {
 
     /// Waits until something may be due or there is more room, after `empty` claims in a row that
     /// brought nothing.
-    async fn wait(&self, empty: u32) {
+    async fn wait(&self, empty: u32, room_in: Option<Duration>) {
         // The store wakes every waiting consumer, whatever became due. The pause keeps the others
         // from spinning.
         if empty > 1 {
@@ -134,6 +142,7 @@ impl Worker {
         tokio::select! {
             () = self.ctx.store.wait_due(WAIT_MAX) => {}
             () = self.wake.notified() => {}
+            () = more_room(room_in) => {}
         }
     }
 
@@ -187,6 +196,14 @@ impl Worker {
             () = sleep(FAILED_PAUSE) => {}
             () = self.ctx.drain.waiting_stopped() => {}
         }
+    }
+}
+
+/// Resolves after a time, if there is one.
+async fn more_room(after: Option<Duration>) {
+    match after {
+        Some(after) => sleep(after).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -10,21 +10,20 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
-use weir_core::event::EventType;
+use weir_core::event::{EventFacts, EventType};
 use weir_core::hops::HopKey;
 use weir_core::id::EventId;
 use weir_core::name::SourceName;
 use weir_core::payload::Payload;
 use weir_core::provider::OnRedelivery;
-use weir_core::route::EventFacts;
+use weir_core::time::Timestamp;
 use weir_engine::{Engine, Options};
 use weir_store::Store;
 use weir_store::query::{DeliveryDetail, EventDetail};
 use weir_store::sqlite;
 use weir_store::{Claim, ClaimRequest, EventIngested, Lane, NewEvent, NewRequest};
 
-use crate::config::ConfiguredSources;
-use crate::config::{self, Config};
+use crate::config::{self, Config, ConfiguredRoutes, ConfiguredSources};
 use crate::context::HubContext;
 use crate::egress::{self, Egress, EgressHandle, Inbox};
 use crate::invoker::{self, HandlerState, HandlerStatus, Invoker, InvokerHandle};
@@ -122,7 +121,9 @@ impl HubFolder {
         let invoker = Invoker::new(config.clone(), ctx.clone(), deps);
         let deps = egress::Deps {
             sources: ConfiguredSources::new(config.sources.clone()),
+            configured_routes: ConfiguredRoutes::new(config.routes.clone()),
             hops: Arc::new(HopKey::new(&[7; 32])),
+            routes: routes.clone(),
         };
         let egress = Egress::new(&config, ctx.clone(), deps);
         let egress = egress.unwrap();
@@ -166,10 +167,17 @@ impl DispatchHub {
     fn request(&self, source: &str, kind: &str, body: &Value) -> NewRequest {
         let (source, kind) = (SourceName::stored(source), EventType::new(kind).unwrap());
         let table = self.routes.current();
-        let facts = EventFacts { source: &source, kind: &kind, category: None, payload: None };
+        let facts = EventFacts::new(&source, &kind, Timestamp::from_millis(0));
         let routed = routing::routed(&table, &facts);
-        let event =
-            NewEvent { kind, category: None, delivery_id: None, dedup: None, part: None, routed };
+        let event = NewEvent {
+            kind,
+            category: None,
+            delivery_id: None,
+            dedup: None,
+            part: None,
+            keys: Vec::new(),
+            routed,
+        };
         NewRequest {
             source,
             scheme: "test".into(),

@@ -201,7 +201,10 @@ async fn events_of_a_retired_handler_wait_until_it_is_back() {
     let holds = hub.store.holds().await.unwrap();
     assert_eq!((holds.len(), &*holds[0].hold.reason), (1, "missing"));
     hub.routes
-        .set_handler(&HandlerName::new("ver").unwrap(), Some(table.rules()[0].patterns.clone()))
+        .set_handler(
+            &HandlerName::new("ver").unwrap(),
+            Some(table.rules()[0].patterns.clone().into()),
+        )
         .await
         .unwrap();
     let waiting = hub.post("github", "push", &json!({})).await;
@@ -393,17 +396,18 @@ async fn only_the_last_versions_are_kept() {
         bytes.extend([0, 3, 1, b'x', n]);
         bytes
     };
-    for n in 0..7 {
+    // The one that serves, the one that stands in for it on probation, and ten others.
+    for n in 0..14 {
         folder.put("ver.wasm", &padded(n));
         let version = Version::of(&padded(n)).to_hex();
         hub.handler_is("ver", |h| h.version.as_deref() == Some(&version)).await;
     }
     let kept = async || {
         let modules = hub.store.list(EntryKind::Module).await.unwrap();
-        (modules.len() == 5).then_some(modules)
+        (modules.len() == 12).then_some(modules)
     };
-    let kept = until("five versions are kept", kept).await;
-    assert!(kept.iter().any(|(key, _)| *key == Version::of(&padded(6)).to_hex()));
+    let kept = until("twelve versions are kept", kept).await;
+    assert!(kept.iter().any(|(key, _)| *key == Version::of(&padded(13)).to_hex()));
     hub.stop().await;
 }
 

@@ -4,6 +4,7 @@
 use rand::Rng;
 use weir_core::breaker::HealthSignal;
 use weir_core::delivery::{self, NextState, Outcome, Verdict};
+use weir_core::payload::Payload;
 use weir_core::retry::RetryPolicy;
 use weir_core::time::Timestamp;
 use weir_core::units::format_duration;
@@ -22,9 +23,20 @@ pub(crate) struct FinishedSend {
 
 /// The consequences of a send.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct SendDecision {
+pub(crate) enum SendDecision {
+    /// The attempt counts.
+    Settle(Box<JudgedSend>),
+    /// The destination could not take any message: the attempt does not count.
+    GiveBack { signal: HealthSignal, reason: Box<str> },
+}
+
+/// The consequences of a send that counts as an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct JudgedSend {
     pub(crate) attempt: AttemptRecord,
     pub(crate) next: NextState,
+    /// The answer that becomes an event.
+    pub(crate) answer: Option<Box<Payload>>,
     /// For the destination's breaker.
     pub(crate) signal: HealthSignal,
     pub(crate) throttle: Throttle,
@@ -38,40 +50,67 @@ pub(crate) fn decide(
     random: &mut impl Rng,
 ) -> SendDecision {
     let FinishedSend { outcome: ended, started_at, duration } = sent;
+    let ended = match ended {
+        SendOutcome::Unavailable { reason } => {
+            return SendDecision::GiveBack { signal: HealthSignal::TargetBroken, reason };
+        }
+        counted => counted,
+    };
     let (outcome, verdict, signal, throttle) = judge(&ended);
     let next = delivery::decide(verdict, attempt, policy, policy.longest(), random);
+    let mut event = None;
     let (response, reason) = match ended {
         SendOutcome::Accepted { receipt } => (receipt, None),
+        SendOutcome::Answered { receipt, answer } => {
+            event = Some(answer);
+            (Some(receipt), None)
+        }
         SendOutcome::Rejected { response, detail, .. } => (Some(response), Some(detail)),
         SendOutcome::TimedOut { limit } => {
             (None, Some(format!("no response within {}", format_duration(limit)).into()))
         }
-        SendOutcome::Unreachable { reason } | SendOutcome::Blocked { reason } => {
-            (None, Some(reason))
-        }
+        SendOutcome::Unreachable { reason }
+        | SendOutcome::Unavailable { reason }
+        | SendOutcome::Refused { reason, .. }
+        | SendOutcome::Blocked { reason }
+        | SendOutcome::NotMade { reason, .. } => (None, Some(reason)),
     };
-    let attempt =
-        AttemptRecord { started_at, duration, outcome, reason, version: None, log: None, response };
-    SendDecision { attempt, next, signal, throttle }
+    let attempt = AttemptRecord {
+        started_at,
+        duration,
+        outcome,
+        reason,
+        version: None,
+        other: None,
+        log: None,
+        response,
+        reads: None,
+    };
+    let judged = JudgedSend { attempt, next, answer: event, signal, throttle };
+    SendDecision::Settle(Box::new(judged))
 }
 
 fn judge(ended: &SendOutcome) -> (Outcome, Verdict, HealthSignal, Throttle) {
     let again = Verdict::TryAgain { at_least: None };
     let (about, retry_after) = match ended {
-        SendOutcome::Accepted { .. } => {
+        SendOutcome::Accepted { .. } | SendOutcome::Answered { .. } => {
             return (Outcome::Ok, Verdict::Done, HealthSignal::Healthy, Throttle::No);
         }
         SendOutcome::TimedOut { .. } => {
             return (Outcome::Timeout, again, HealthSignal::Failed, Throttle::No);
         }
-        SendOutcome::Unreachable { .. } => {
+        SendOutcome::Unreachable { .. } | SendOutcome::Unavailable { .. } => {
             return (Outcome::Network, again, HealthSignal::Failed, Throttle::No);
         }
         // A matter of the configuration, the same for every message.
         SendOutcome::Blocked { .. } => {
             return (Outcome::Blocked, again, HealthSignal::TargetBroken, Throttle::No);
         }
+        SendOutcome::NotMade { outcome, .. } => {
+            return (*outcome, Verdict::GiveUp, HealthSignal::MessageRejected, Throttle::No);
+        }
         SendOutcome::Rejected { about, retry_after, .. } => (*about, *retry_after),
+        SendOutcome::Refused { about, .. } => (*about, None),
     };
     let again = Verdict::TryAgain { at_least: retry_after };
     let slow = retry_after.map_or(Throttle::Slow, Throttle::PauseFor);
@@ -96,7 +135,14 @@ mod tests {
 
     use super::*;
 
-    fn decided(outcome: SendOutcome, attempt: u32) -> SendDecision {
+    fn decided(outcome: SendOutcome, attempt: u32) -> JudgedSend {
+        match any(outcome, attempt) {
+            SendDecision::Settle(judged) => *judged,
+            given_back => panic!("{given_back:?}"),
+        }
+    }
+
+    fn any(outcome: SendOutcome, attempt: u32) -> SendDecision {
         let (first, max) = (Duration::from_secs(10), Duration::from_secs(100));
         let backoff = Backoff::Exponential { first, factor: 10.0, max };
         let policy = RetryPolicy::try_new(backoff, 3, 0.0).unwrap();
@@ -131,6 +177,16 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_is_kept_for_the_settlement() {
+        let receipt = ResponseRecord { status: 200, snippet: "ok".into() };
+        let answer = Box::new(Payload::new("text/plain", "ok".into()));
+        let outcome = SendOutcome::Answered { receipt: receipt.clone(), answer: answer.clone() };
+        let decided = decided(outcome, 1);
+        assert_eq!((decided.next, decided.signal), (NextState::Processed, HealthSignal::Healthy));
+        assert_eq!((decided.answer, decided.attempt.response), (Some(answer), Some(receipt)));
+    }
+
+    #[test]
     fn every_rejection_has_its_consequences() {
         use HealthSignal::{Busy, Failed, MessageRejected, TargetBroken};
         for (about, next, signal, throttle) in [
@@ -145,6 +201,25 @@ mod tests {
             assert_eq!(decided.attempt.outcome, Outcome::Status);
             assert_eq!(decided.attempt.reason.as_deref(), Some("no"));
             assert!(decided.attempt.response.is_some());
+        }
+    }
+
+    #[test]
+    fn a_refusal_without_http_has_the_same_consequences() {
+        for about in [Subject::Message, Subject::Endpoint, Subject::Load, Subject::Failure] {
+            let refused = decided(SendOutcome::Refused { about, reason: "no".into() }, 1);
+            let rejected = decided(rejected(about, None), 1);
+            assert_eq!((refused.next, refused.signal), (rejected.next, rejected.signal));
+            assert_eq!(refused.attempt.reason, rejected.attempt.reason);
+        }
+    }
+
+    #[test]
+    fn an_absent_destination_costs_no_attempt() {
+        for attempt in [1, 3, 99] {
+            let decided = any(SendOutcome::Unavailable { reason: "gone".into() }, attempt);
+            let (signal, reason) = (HealthSignal::TargetBroken, "gone".into());
+            assert_eq!(decided, SendDecision::GiveBack { signal, reason }, "{attempt}");
         }
     }
 
@@ -166,6 +241,20 @@ mod tests {
         assert_eq!(decided(rejected(Subject::Load, Some(3)), 1).next, retry(10));
         assert_eq!(decided(rejected(Subject::Load, Some(60)), 1).next, retry(60));
         assert_eq!(decided(rejected(Subject::Overload, Some(9_999_999)), 1).next, retry(100));
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_made_is_a_dead_letter() {
+        let (outcome, reason) = (Outcome::ConditionError, "no title".into());
+        let decided = decided(SendOutcome::NotMade { outcome, reason }, 1);
+        let outcome = (decided.attempt.outcome, decided.attempt.reason.as_deref());
+        assert_eq!(outcome, (Outcome::ConditionError, Some("no title")));
+        assert_eq!(decided.next, NextState::DeadLetter);
+        assert_eq!(
+            decided.signal,
+            HealthSignal::MessageRejected,
+            "the destination is not at fault"
+        );
     }
 
     #[test]

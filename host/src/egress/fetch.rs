@@ -58,7 +58,7 @@ pub enum FetchError {
     TooLarge { host: Box<str>, most: usize },
 }
 
-type Http = Client<ConnectTimeout<HttpsConnector<GuardedConnector>>, Full<Bytes>>;
+pub(crate) type Http = Client<ConnectTimeout<HttpsConnector<GuardedConnector>>, Full<Bytes>>;
 
 /// Fetches documents.
 pub struct Fetcher {
@@ -146,7 +146,8 @@ impl Fetcher {
     }
 }
 
-fn client(allow: AllowedNetworks, trust: &TrustedRoots) -> Result<Http, RootsError> {
+/// A client that connects through the guard.
+pub(crate) fn client(allow: AllowedNetworks, trust: &TrustedRoots) -> Result<Http, RootsError> {
     let https = HttpsConnectorBuilder::new()
         .with_tls_config(roots::client(trust)?)
         .https_or_http()

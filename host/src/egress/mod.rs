@@ -2,43 +2,80 @@
 //!
 //! The path of a message: [`crate::delivery::worker`] claims it, `send` sees it through, `outgoing`
 //! and `forwarding` make the message of it, a `transport` sends it, and `decide` says what the end
-//! of the send means. `webhook` and `inbox` are the kinds of transport, and `runtime` is one
-//! destination at work. `fetch` gets documents for the hub itself.
+//! of the send means. `answers` makes events of responses, and `styled` makes messages for chat
+//! services of alerts. `webhook`, `inbox`, `stdout`, `file`, `redis`, `nats`, `rabbitmq`,
+//! `postgres`, `mqtt` and `aws` (for `sqs` and `sns`) are the transports; they share `server` (a
+//! kept connection), `endpoint` (an HTTP interface), `facts` (the message beside its body) and
+//! `batches`. `live_destinations` has all that are in force, `runtime` is one of them at work, and
+//! `check` connects without sending. `fetch` gets
+//! documents for the hub itself.
 //!
 //! Not here: retry delays (the retry policy has them) and SQL.
 
+mod answers;
+mod aws;
+mod batches;
+mod check;
 mod decide;
+mod endpoint;
+mod facts;
 pub mod fetch;
+mod file;
 mod forwarding;
 mod inbox;
+mod live_destinations;
+mod mqtt;
+pub(crate) mod nats;
 mod outgoing;
+mod postgres;
+pub(crate) mod rabbitmq;
+pub(crate) mod redis;
 mod runtime;
 mod send;
-mod transport;
-mod webhook;
+pub(crate) mod server;
+mod stdout;
+mod styled;
+pub(crate) mod transport;
+pub(crate) mod webhook;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
+use tokio_util::sync::DropGuard;
+use weir_core::error::chain;
 use weir_core::hops::HopKey;
 use weir_core::name::{DestinationName, Target};
-use weir_core::time::{Clock, Timestamp};
-use weir_store::{Claim, ClaimRequest};
+use weir_core::time::Timestamp;
+use weir_store::{Claim, ClaimRequest, StoreError};
 
+pub use check::{ConnectionCheck, check_destinations};
 pub use inbox::{Inbox, InboxMessage};
 pub use runtime::DestinationStatus;
 pub use webhook::{DirectWebhook, WebhookError};
 
-use crate::config::ConfiguredSources;
+use self::redis::RedisTransport;
 use crate::config::{Config, Destination, TransportSettings};
+use crate::config::{ConfiguredRoutes, ConfiguredSources};
 use crate::context::HubContext;
 use crate::delivery::worker::{Consumer, Worker};
+use crate::routing::Routes;
 use crate::runtime::tasks::OnFailure;
+use crate::target_changes;
+use crate::tls::roots::RootsError;
+use aws::{AwsPlace, AwsTransport};
+use file::FileTransport;
 use forwarding::HeaderForwarding;
 use inbox::InboxTransport;
-use runtime::DestinationRuntime;
+use live_destinations::{LiveDestinations, Replaced};
+use mqtt::MqttTransport;
+use nats::NatsTransport;
+use postgres::PostgresTransport;
+use rabbitmq::RabbitTransport;
 use send::{Dispatcher, SendJob};
+use server::ConnectionTasks;
+use stdout::StdoutTransport;
 use transport::Transport;
 use webhook::WebhookTransport;
 
@@ -48,7 +85,16 @@ use webhook::WebhookTransport;
 pub struct EgressError {
     pub destination: DestinationName,
     #[source]
-    pub cause: WebhookError,
+    pub cause: TransportError,
+}
+
+/// The reason why a destination cannot be set up.
+#[derive(Debug, Error)]
+pub enum TransportError {
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
+    #[error("cannot set up tls")]
+    Tls(#[from] RootsError),
 }
 
 /// The dependencies of [`Egress`] besides the [`HubContext`].
@@ -56,51 +102,89 @@ pub struct EgressError {
 pub struct Deps {
     /// The sources in force. Their providers say which headers are forwarded.
     pub sources: ConfiguredSources,
+    /// The routes in force. They say what is made of forwarded events.
+    pub configured_routes: ConfiguredRoutes,
     /// Signs the hop count of outgoing messages.
     pub hops: Arc<HopKey>,
+    /// The routing table for answers that become events.
+    pub routes: Arc<Routes>,
 }
-
-type DestinationsByTarget = BTreeMap<Target, Arc<DestinationRuntime>>;
 
 /// Sends due deliveries to destinations.
 #[derive(Debug)]
 pub struct Egress {
     dispatcher: Arc<Dispatcher>,
-    destinations: Arc<DestinationsByTarget>,
+    destinations: Arc<LiveDestinations>,
     inbox: Inbox,
+    /// Ends the tasks of connections.
+    _connections: DropGuard,
 }
 
-/// Answers questions about destinations. Cheap to clone.
+/// Answers questions about destinations, and replaces them. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct EgressHandle {
-    destinations: Arc<DestinationsByTarget>,
-    clock: Arc<dyn Clock>,
+    dispatcher: Arc<Dispatcher>,
+    destinations: Arc<LiveDestinations>,
 }
 
 impl EgressHandle {
     /// The state of every destination, by name.
     #[must_use]
     pub fn destinations(&self) -> Vec<DestinationStatus> {
-        let now = self.clock.now();
-        self.destinations.values().map(|runtime| runtime.status(now)).collect()
+        let now = self.dispatcher.worker.ctx.clock.now();
+        self.destinations.current().values().map(|runtime| runtime.status(now)).collect()
+    }
+
+    /// The names of the destinations in force.
+    #[must_use]
+    pub fn names(&self) -> BTreeSet<DestinationName> {
+        self.destinations.current().values().map(|runtime| runtime.name().clone()).collect()
+    }
+
+    /// Puts the destinations of a configuration into force. What waits for one that changed is
+    /// tried at once; one that cannot be set up stays as it was.
+    ///
+    /// # Errors
+    /// The store's, if the waiting deliveries cannot be made due. The destinations are in force.
+    pub async fn reconfigure(&self, config: &Config) -> Result<(), StoreError> {
+        let worker = &self.dispatcher.worker;
+        let Replaced { added, changed, removed, failed } =
+            self.destinations.replace(config, worker);
+        for error in failed {
+            let (destination, cause) = (&error.destination, chain(&error.cause));
+            tracing::error!(%destination, %cause, "the destination cannot be set up as it is \
+                configured now; it stays as it was");
+        }
+        for target in &added {
+            tracing::info!(%target, "destination added");
+        }
+        for target in &removed {
+            tracing::warn!(%target, "destination removed; its deliveries wait on hold");
+        }
+        worker.breakers.notify_changed();
+        worker.wake.notify_one();
+        for target in &changed {
+            tracing::info!(%target, "destination changed");
+            target_changes::retry(&*worker.ctx.store, target).await?;
+        }
+        Ok(())
     }
 }
 
 impl Egress {
     /// Sets up every destination. Nothing is sent yet.
     pub fn new(config: &Config, ctx: HubContext, deps: Deps) -> Result<Self, EgressError> {
-        let Deps { sources, hops } = deps;
-        let worker = Worker::new(ctx);
+        let Deps { sources, configured_routes, hops, routes } = deps;
         let inbox = Inbox::default();
-        let mut destinations = DestinationsByTarget::new();
-        for destination in config.destinations.values() {
-            let transport = transport(destination, &hops, &inbox)?;
-            let runtime = DestinationRuntime::new(destination, transport, &worker);
-            destinations.insert(runtime.flow.target.clone(), Arc::new(runtime));
-        }
-        let forwarding = HeaderForwarding::new(&config.routes, &sources);
-        let dispatcher = Arc::new(Dispatcher { worker, forwarding });
-        Ok(Self { dispatcher, destinations: Arc::new(destinations), inbox })
+        let tasks = ConnectionTasks::new(ctx.tasks.clone());
+        let connections = tasks.ender();
+        let parts = TransportParts { hops, inbox: inbox.clone(), tasks };
+        let worker = Worker::new(ctx);
+        let destinations = Arc::new(LiveDestinations::new(config, &worker, parts)?);
+        let forwarding = HeaderForwarding::new(configured_routes, sources);
+        let claims = Arc::default();
+        let dispatcher = Arc::new(Dispatcher { worker, forwarding, routes, claims });
+        Ok(Self { dispatcher, destinations, inbox, _connections: connections })
     }
 
     /// The messages of `inbox` destinations.
@@ -111,8 +195,8 @@ impl Egress {
 
     #[must_use]
     pub fn handle(&self) -> EgressHandle {
-        let clock = self.dispatcher.worker.ctx.clock.clone();
-        EgressHandle { destinations: self.destinations.clone(), clock }
+        let (dispatcher, destinations) = (self.dispatcher.clone(), self.destinations.clone());
+        EgressHandle { dispatcher, destinations }
     }
 
     /// Claims and sends until the drain stops claiming, then waits for sends until it stops
@@ -126,43 +210,92 @@ impl Consumer for Egress {
     const CLAIMS: &'static str = "messages to send";
 
     fn wanted(&self, now: Timestamp) -> Vec<ClaimRequest> {
-        self.destinations.values().filter_map(|runtime| runtime.wanted(now)).flatten().collect()
+        let destinations = self.destinations.current();
+        destinations.values().filter_map(|runtime| runtime.wanted(now)).flatten().collect()
     }
 
     fn start(&self, target: &Target, claims: Vec<Claim>) {
-        let Some(runtime) = self.destinations.get(target) else { return };
+        let destinations = self.destinations.current();
+        let Some(runtime) = destinations.get(target) else { return };
         let worker = &self.dispatcher.worker;
         let ids: Vec<_> = claims.iter().map(|claim| claim.delivery).collect();
         let mut admission = runtime.flow.admit(&ids);
         for (index, claim) in claims.into_iter().enumerate() {
             let Some(attempt) = admission.permit(index, &runtime.flow) else { continue };
+            if !runtime.flow.take_turn(worker.ctx.clock.now()) {
+                continue;
+            }
             let counted = runtime.claims.add(1, &worker.wake);
+            let counted_in_all = self.dispatcher.claims.add(1, &worker.wake);
             // A claim may bring one delivery more than there are permits: it waits for the next.
             let permit = runtime.permits.clone().try_acquire_owned().ok();
             let runtime = runtime.clone();
+            let counted = [counted, counted_in_all];
             let job = SendJob { runtime, claim, attempt, permit, counted };
             worker.ctx.tasks.spawn("send", OnFailure::Log, self.dispatcher.clone().run(job));
         }
     }
 
-    fn is_busy(&self) -> bool {
-        self.destinations.values().any(|runtime| runtime.claims.count() > 0)
+    fn room_in(&self, now: Timestamp) -> Option<Duration> {
+        let destinations = self.destinations.current();
+        destinations.values().filter_map(|runtime| runtime.flow.next_turn(now)).min()
     }
+
+    fn is_busy(&self) -> bool {
+        self.dispatcher.claims.count() > 0
+    }
+}
+
+/// The things of egress that transports are made with.
+#[derive(Debug)]
+struct TransportParts {
+    hops: Arc<HopKey>,
+    inbox: Inbox,
+    tasks: ConnectionTasks,
 }
 
 fn transport(
     destination: &Destination,
-    hops: &Arc<HopKey>,
-    inbox: &Inbox,
-) -> Result<Box<dyn Transport>, EgressError> {
-    let name = destination.name.clone();
+    parts: &TransportParts,
+) -> Result<Box<dyn Transport>, TransportError> {
+    let TransportParts { hops, inbox, tasks } = parts;
     Ok(match &destination.transport {
-        TransportSettings::Webhook(webhook) => Box::new(
-            WebhookTransport::new(webhook, destination.concurrency, hops.clone())
-                .map_err(|cause| EgressError { destination: name, cause })?,
-        ),
+        TransportSettings::Webhook(webhook) => {
+            Box::new(WebhookTransport::new(webhook, destination.concurrency, hops.clone())?)
+        }
         TransportSettings::Inbox => {
-            Box::new(InboxTransport { inbox: inbox.clone(), destination: name })
+            Box::new(InboxTransport { inbox: inbox.clone(), destination: destination.name.clone() })
+        }
+        TransportSettings::Stdout { timeout } => {
+            Box::new(StdoutTransport::new(hops.clone(), *timeout))
+        }
+        TransportSettings::File(file) => Box::new(FileTransport::new(file, hops.clone())),
+        TransportSettings::Redis(redis) => {
+            Box::new(RedisTransport::new(redis, hops.clone(), tasks.clone())?)
+        }
+        TransportSettings::Nats(nats) => Box::new(NatsTransport::new(nats, hops.clone())?),
+        TransportSettings::RabbitMq(rabbit) => {
+            Box::new(RabbitTransport::new(rabbit, hops.clone())?)
+        }
+        TransportSettings::Postgres(postgres) => {
+            Box::new(PostgresTransport::new(postgres, hops.clone(), tasks.clone())?)
+        }
+        TransportSettings::Mqtt(mqtt) => {
+            Box::new(MqttTransport::new(mqtt, hops.clone(), tasks.clone())?)
+        }
+        TransportSettings::Sqs(sqs) => {
+            aws_transport(AwsPlace::Queue((**sqs).clone()), destination, hops)?
+        }
+        TransportSettings::Sns(sns) => {
+            aws_transport(AwsPlace::Topic((**sns).clone()), destination, hops)?
         }
     })
+}
+
+fn aws_transport(
+    place: AwsPlace,
+    to: &Destination,
+    hops: &Arc<HopKey>,
+) -> Result<Box<dyn Transport>, TransportError> {
+    Ok(Box::new(AwsTransport::new(place, &to.name, to.concurrency, hops.clone())?))
 }

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower_service::Service;
 
-use super::{AllowedNetworks, dial};
+use super::{AllowedNetworks, ForwardProxy, dial, tunnel};
 
 /// The longest time for looking up the name, connecting and TLS together. A connection whose
 /// request has been sent over another one ends by this too.
@@ -31,15 +32,20 @@ enum ConnectError {
     TooSlow,
 }
 
-/// Dials the host of a URL. Cheap to clone.
-#[derive(Debug, Clone, Copy)]
+/// Dials the host of a URL, or opens a tunnel to it through a proxy. Cheap to clone.
+#[derive(Debug, Clone)]
 pub(crate) struct GuardedConnector {
     allow: AllowedNetworks,
+    proxy: Option<Arc<ForwardProxy>>,
 }
 
 impl GuardedConnector {
     pub(crate) fn new(allow: AllowedNetworks) -> Self {
-        Self { allow }
+        Self { allow, proxy: None }
+    }
+
+    pub(crate) fn through(self, proxy: Option<&ForwardProxy>) -> Self {
+        Self { proxy: proxy.cloned().map(Arc::new), ..self }
     }
 }
 
@@ -53,11 +59,15 @@ impl Service<Uri> for GuardedConnector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let allow = self.allow;
+        let Self { allow, proxy } = self.clone();
         Box::pin(async move {
             let host = uri.host().ok_or(ConnectError::NoHost)?;
             let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-            let stream = dial(host, uri.port_u16().unwrap_or(default), allow).await?;
+            let port = uri.port_u16().unwrap_or(default);
+            let stream = match proxy {
+                None => dial(host, port, allow).await?,
+                Some(proxy) => tunnel::open(&proxy, host, port, allow).await?,
+            };
             Ok(TokioIo::new(stream))
         })
     }

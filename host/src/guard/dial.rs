@@ -50,23 +50,52 @@ pub(crate) async fn dial(
     let found = resolve(host, port).await?;
     let mut last = None;
     for address in permitted(host, found, allow)? {
-        match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                // A message is one small write: waiting to fill a segment only delays it.
-                let _ = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-            Ok(Err(cause)) => last = Some(DialError::Connect { address, cause }),
-            Err(_) => {
-                let cause = io::Error::new(io::ErrorKind::TimedOut, "no answer in 5 s");
-                last = Some(DialError::Connect { address, cause });
-            }
+        match connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = Some(error),
         }
     }
     Err(last.unwrap_or_else(|| without_address(host)))
 }
 
-async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
+/// Connects to an address that the guard has permitted.
+async fn connect(address: SocketAddr) -> Result<TcpStream, DialError> {
+    match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => {
+            // A message is one small write: waiting to fill a segment only delays it.
+            let _ = stream.set_nodelay(true);
+            Ok(stream)
+        }
+        Ok(Err(cause)) => Err(DialError::Connect { address, cause }),
+        Err(_) => {
+            let cause = io::Error::new(io::ErrorKind::TimedOut, "no answer in 5 s");
+            Err(DialError::Connect { address, cause })
+        }
+    }
+}
+
+/// Connects to one address of a host, if `allow` permits it.
+pub(crate) async fn dial_address(
+    host: &str,
+    address: SocketAddr,
+    allow: AllowedNetworks,
+) -> Result<TcpStream, DialError> {
+    address::check(host, address.ip(), allow)?;
+    connect(address).await
+}
+
+/// The addresses of a host that may be connected to: internet addresses and those in `allow` only.
+/// For clients that connect by themselves.
+pub(crate) async fn permitted_addresses(
+    host: &str,
+    port: u16,
+    allow: AllowedNetworks,
+) -> Result<Vec<SocketAddr>, DialError> {
+    permitted(host, resolve(host, port).await?, allow)
+}
+
+/// The addresses of a host, of which the guard may permit none.
+pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
     let literal = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     if let Ok(address) = literal.parse::<IpAddr>() {
         return Ok(vec![(address, port).into()]);

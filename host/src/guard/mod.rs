@@ -2,16 +2,20 @@
 //!
 //! Every connection asks here about the address that it is made to. So a name that resolves to
 //! another address the second time does not get around the check, and neither does an unusual way
-//! of writing an address. Environment proxies are not used.
+//! of writing an address. Environment proxies are not used; through a proxy that the operator
+//! configured, `tunnel` says what cannot be checked.
 
 mod address;
 mod connector;
 mod dial;
 mod resolver;
+mod tunnel;
 
 pub use address::{AddressClass, Blocked, check, classify, known_address};
 pub(crate) use connector::{ConnectTimeout, GuardedConnector};
-pub(crate) use dial::{DialError, dial};
+pub(crate) use dial::{DialError, dial, dial_address, permitted_addresses, resolve};
+pub use tunnel::ForwardProxy;
+pub(crate) use tunnel::TunnelError;
 
 /// The addresses that may be connected to beside those of the internet. No word implies another.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 //! A small HTTP client for the command line and the demo: whole answers, a time limit, TLS with a
-//! pinned certificate.
+//! pinned certificate, and for URLs of others a way through the guard.
 //!
 //! Not here: the admin API, and the client for what the hub sends (`egress`).
 
@@ -10,15 +10,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode, Uri};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, Error as ExchangeError};
 use hyper_util::rt::TokioExecutor;
 use thiserror::Error;
 use weir_core::bounds::MIB;
+
+use crate::guard::{AllowedNetworks, ConnectTimeout, DialError, GuardedConnector};
+use crate::tls::TrustedRoots;
+use crate::tls::roots;
 
 /// Longest time for a whole answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,17 +40,27 @@ pub(crate) enum HttpError {
 }
 
 type Connector = HttpsConnector<HttpConnector>;
+type Guarded = ConnectTimeout<HttpsConnector<GuardedConnector>>;
 
 /// A client for HTTP and HTTPS.
 #[derive(Debug, Clone)]
 pub(crate) struct HttpClient {
-    client: Client<Connector, Full<Bytes>>,
+    client: AnyClient,
+}
+
+#[derive(Debug, Clone)]
+enum AnyClient {
+    /// For hubs, wherever they are.
+    Plain(Client<Connector, Full<Bytes>>),
+    /// For addresses that the guard permits.
+    Guarded(Client<Guarded, Full<Bytes>>),
 }
 
 /// A whole answer.
 #[derive(Debug)]
 pub(crate) struct HttpResponse {
     pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
@@ -66,8 +80,32 @@ impl HttpClient {
         Ok(Self::over(builder.https_or_http().enable_http1().build()))
     }
 
+    /// Connects only where the guard permits it, and trusts the public authorities.
+    pub(crate) fn guarded(allow: AllowedNetworks) -> Result<Self, HttpError> {
+        let tls = roots::client(&TrustedRoots::default());
+        let tls = tls.map_err(|error| HttpError::Setup(error.to_string()))?;
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(GuardedConnector::new(allow));
+        let client = Client::builder(TokioExecutor::new()).build(ConnectTimeout(https));
+        Ok(Self { client: AnyClient::Guarded(client) })
+    }
+
     fn over(connector: Connector) -> Self {
-        Self { client: Client::builder(TokioExecutor::new()).build(connector) }
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        Self { client: AnyClient::Plain(client) }
+    }
+
+    async fn request(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, ExchangeError> {
+        match &self.client {
+            AnyClient::Plain(client) => client.request(request).await,
+            AnyClient::Guarded(client) => client.request(request).await,
+        }
     }
 
     /// Sends a request and returns the answer's status and its body, which is still to be read.
@@ -78,7 +116,7 @@ impl HttpClient {
         let at = address(request.uri());
         let unreachable = |cause: String| HttpError::Unreachable { at: at.clone(), cause };
         let late = |_| unreachable(format!("no answer within {} s", TIMEOUT.as_secs()));
-        let answer = tokio::time::timeout(TIMEOUT, self.client.request(request)).await;
+        let answer = tokio::time::timeout(TIMEOUT, self.request(request)).await;
         let answer = answer.map_err(late)?.map_err(|error| unreachable(innermost(&error)))?;
         Ok((answer.status(), answer.into_body()))
     }
@@ -88,25 +126,39 @@ impl HttpClient {
         &self,
         request: Request<Full<Bytes>>,
     ) -> Result<HttpResponse, HttpError> {
+        self.send_within(request, TIMEOUT).await
+    }
+
+    /// The same, with another limit of time.
+    pub(crate) async fn send_within(
+        &self,
+        request: Request<Full<Bytes>>,
+        limit: Duration,
+    ) -> Result<HttpResponse, HttpError> {
         let at = address(request.uri());
         let unreachable = |cause: String| HttpError::Unreachable { at: at.clone(), cause };
         let exchange = async {
-            let answer = self.client.request(request).await;
+            let answer = self.request(request).await;
             let answer = answer.map_err(|error| unreachable(innermost(&error)))?;
             let (parts, body) = answer.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|error| unreachable(format!("answer broke off: {error}")))?;
-            Ok(HttpResponse { status: parts.status, body: body.to_bytes() })
+            let (status, headers) = (parts.status, parts.headers);
+            Ok(HttpResponse { status, headers, body: body.to_bytes() })
         };
-        let late = |_| unreachable(format!("no answer within {} s", TIMEOUT.as_secs()));
-        tokio::time::timeout(TIMEOUT, exchange).await.map_err(late)?
+        let late = |_| unreachable(format!("no answer within {} s", limit.as_secs()));
+        tokio::time::timeout(limit, exchange).await.map_err(late)?
     }
 }
 
 /// The last cause of an error. Those above it only say that a connection was tried.
-fn innermost(error: &dyn std::error::Error) -> String {
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut bottom = error;
     while let Some(cause) = bottom.source() {
+        if let Some(DialError::Blocked(blocked)) = cause.downcast_ref() {
+            let class = blocked.special.as_str();
+            return format!("it is at {}, {class} address, where nothing is sent", blocked.address);
+        }
         bottom = cause;
     }
     bottom.to_string()

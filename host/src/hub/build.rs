@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use tokio::runtime::Handle;
 use weir_core::hops::HopKey;
 use weir_core::time::Clock;
+use weir_store::hold::{HoldScope, NewHold};
 use weir_store::{Store, StoreError, StoreOptions};
 
 use super::listen::Listeners;
@@ -18,26 +19,32 @@ use super::reload::{self, ConfigReloader};
 use crate::admin::token::Token;
 use crate::admin::{self, Admin};
 use crate::alerts::{self, Alerts};
-use crate::config::{Config, ConfiguredSources, SettingsFile};
+use crate::config::{
+    Config, ConfiguredAlerts, ConfiguredRetention, ConfiguredRoutes, ConfiguredSources,
+    SettingsFile,
+};
 use crate::console;
 use crate::context::HubContext;
 use crate::egress::fetch::Fetcher;
-use crate::egress::{self, DirectWebhook, Egress, Inbox};
+use crate::egress::{self, DirectWebhook, Egress, EgressHandle, Inbox};
 use crate::ingress::{self, Ingress};
 use crate::invoker::{self, Invoker, InvokerHandle};
+use crate::jobs::{self, JobWorker};
 use crate::keys::{self, Seal};
 use crate::observe::health::Health;
 use crate::observe::otlp::Exporter;
+use crate::pull::{self, PullWorker, Pulls};
 use crate::routing::Routes;
 use crate::runtime::clock::SystemClock;
 use crate::runtime::log_export::ExportedRecords;
 use crate::runtime::service;
 use crate::runtime::tasks::OnFailure;
+use crate::schedules::{ScheduleWorker, Schedules};
 use crate::target_changes;
 use crate::tls::{HTTP_1, HTTP_2_OR_1, Protocols, ServerTls, TlsFiles, TlsListener};
-use crate::upkeep::RetentionWorker;
 use crate::upkeep::missing_targets::{self, MissingTargets};
 use crate::upkeep::rollups::{RollupWorker, Unsaved};
+use crate::upkeep::{RetentionDeps, RetentionWorker};
 
 /// The thread pools. Requests and guests have their own, so that a guest never delays an answer.
 #[derive(Debug, Clone)]
@@ -63,9 +70,12 @@ pub struct Hub {
     pub(super) retention: RetentionWorker,
     pub(super) rollups: RollupWorker,
     pub(super) missing: MissingTargets,
+    pub(super) jobs: JobWorker,
     pub(super) alerts: Alerts,
     pub(super) fallback: Option<Arc<DirectWebhook>>,
     pub(super) reload: ConfigReloader,
+    pub(super) schedules: ScheduleWorker,
+    pub(super) pulls: PullWorker,
     pub(super) health: Arc<Health>,
     pub(super) is_first_start: bool,
     pub(super) handlers: InvokerHandle,
@@ -102,9 +112,12 @@ impl Hub {
             admin,
             retention: parts.retention(),
             rollups,
-            missing: parts.missing_targets(&handlers),
+            missing: parts.missing_targets(&handlers, egress.handle()),
+            jobs: parts.jobs(),
             alerts: parts.alerts(tls_listeners, fallback.clone()),
-            reload: parts.reload(&ingress),
+            reload: parts.reload(&ingress, &handlers, &egress),
+            schedules: parts.schedules(),
+            pulls: parts.pulls(&ingress),
             exporter,
             watch_shapes: parts.config.alerts.shapes,
             health: parts.health,
@@ -129,6 +142,12 @@ struct Parts {
     health: Arc<Health>,
     routes: Arc<Routes>,
     sources: ConfiguredSources,
+    /// The configured routes.
+    configured_routes: ConfiguredRoutes,
+    schedules: Schedules,
+    pulls: Pulls,
+    alert_settings: ConfiguredAlerts,
+    retention_settings: ConfiguredRetention,
     hops: Arc<HopKey>,
 }
 
@@ -144,6 +163,9 @@ impl Parts {
         let hops = HopKey::new(&keys::load_or_create(&config.data_dir.join("hops.key"))?);
         let patience = inherited.then_some(config.shutdown_grace + LAST_CLOSE);
         let store = open_store(&config, clock.clone(), on, patience).await?;
+        if config.starts_paused {
+            pause(&*store).await?;
+        }
         let ctx = HubContext::new(store, clock);
         let health = Health::new(ctx.store.clone(), ctx.drain.clone());
 
@@ -152,7 +174,22 @@ impl Parts {
         let is_first_start = last_good.is_empty();
         let routes = Arc::new(Routes::build(ctx.store.clone(), &config, last_good).await?);
         let sources = ConfiguredSources::new(config.sources.clone());
-        let parts = Self { config, ctx, health, routes, sources, hops: Arc::new(hops) };
+        let schedules = Schedules::new(config.schedules.clone());
+        let hops = Arc::new(hops);
+        let configured_routes = ConfiguredRoutes::new(config.routes.clone());
+        let parts = Self {
+            alert_settings: ConfiguredAlerts::new(config.alerts.clone()),
+            retention_settings: ConfiguredRetention::new(config.retention.clone()),
+            config,
+            ctx,
+            health,
+            routes,
+            sources,
+            configured_routes,
+            schedules,
+            pulls: Pulls::default(),
+            hops,
+        };
         Ok((parts, is_first_start))
     }
 
@@ -215,29 +252,40 @@ impl Parts {
     }
 
     fn egress(&self) -> anyhow::Result<Egress> {
-        let deps = egress::Deps { sources: self.sources.clone(), hops: self.hops.clone() };
+        let deps = egress::Deps {
+            sources: self.sources.clone(),
+            configured_routes: self.configured_routes.clone(),
+            hops: self.hops.clone(),
+            routes: self.routes.clone(),
+        };
         Ok(Egress::new(&self.config, self.ctx.clone(), deps)?)
     }
 
-    fn missing_targets(&self, handlers: &InvokerHandle) -> MissingTargets {
+    fn missing_targets(&self, handlers: &InvokerHandle, egress: EgressHandle) -> MissingTargets {
         let deps = missing_targets::Deps {
             handlers: handlers.clone(),
-            destinations: self.config.destinations.keys().cloned().collect(),
+            egress,
             hold_life: self.config.hold_life,
         };
         MissingTargets::new(self.ctx.clone(), deps)
     }
 
+    fn jobs(&self) -> JobWorker {
+        JobWorker::new(self.ctx.clone(), jobs::Deps { routes: self.routes.clone() })
+    }
+
     fn fallback_webhook(&self) -> anyhow::Result<Option<Arc<DirectWebhook>>> {
         let Some(webhook) = &self.config.alerts.fallback else { return Ok(None) };
         let (hops, clock) = (self.hops.clone(), self.ctx.clock.clone());
-        let webhook = DirectWebhook::new(webhook, hops, clock).context("alerts.alert_url")?;
+        let console = self.config.admin.public_url.as_deref();
+        let webhook =
+            DirectWebhook::new(webhook, hops, clock, console).context("alerts.alert_url")?;
         Ok(Some(Arc::new(webhook)))
     }
 
     fn alerts(&self, tls: Vec<TlsListener>, fallback: Option<Arc<DirectWebhook>>) -> Alerts {
         let deps = alerts::Deps {
-            settings: self.config.alerts.clone(),
+            settings: self.alert_settings.clone(),
             sources: self.sources.clone(),
             tls_listeners: tls,
             routes: self.routes.clone(),
@@ -266,6 +314,8 @@ impl Parts {
             inbox: egress.inbox(),
             routes: self.routes.clone(),
             ingress: ingress.clone(),
+            schedules: self.schedules.clone(),
+            pulls: self.pulls.clone(),
             webhooks_at,
             settings: SettingsFile::of(&self.config),
             console: Some(console::routes()),
@@ -274,7 +324,12 @@ impl Parts {
         Ok(Admin::new(self.ctx.clone(), deps))
     }
 
-    fn reload(&self, ingress: &Arc<Ingress>) -> ConfigReloader {
+    fn reload(
+        &self,
+        ingress: &Arc<Ingress>,
+        handlers: &InvokerHandle,
+        egress: &Egress,
+    ) -> ConfigReloader {
         let provider_files = ProviderFileReporter::new(
             self.config.data_dir.clone(),
             self.health.clone(),
@@ -283,16 +338,52 @@ impl Parts {
         let deps = reload::Deps {
             sources: self.sources.clone(),
             routes: self.routes.clone(),
+            configured_routes: self.configured_routes.clone(),
             ingress: ingress.clone(),
+            schedules: self.schedules.clone(),
+            pulls: self.pulls.clone(),
+            handlers: handlers.clone(),
+            egress: egress.handle(),
+            alerts: self.alert_settings.clone(),
+            retention: self.retention_settings.clone(),
             provider_files,
         };
         ConfigReloader::new(self.config.clone(), self.ctx.clone(), deps)
     }
 
-    fn retention(&self) -> RetentionWorker {
-        let (store, drain) = (self.ctx.store.clone(), self.ctx.drain.clone());
-        RetentionWorker::new(store, self.config.retention, self.health.clone(), drain)
+    fn schedules(&self) -> ScheduleWorker {
+        ScheduleWorker::new(self.ctx.clone(), self.routes.clone(), self.schedules.clone())
     }
+
+    fn pulls(&self, ingress: &Arc<Ingress>) -> PullWorker {
+        let deps = pull::Deps {
+            sources: self.sources.clone(),
+            ingress: ingress.clone(),
+            pulls: self.pulls.clone(),
+        };
+        PullWorker::new(self.ctx.clone(), deps)
+    }
+
+    fn retention(&self) -> RetentionWorker {
+        let deps = RetentionDeps {
+            retention: self.retention_settings.clone(),
+            sources: self.sources.clone(),
+            health: self.health.clone(),
+        };
+        RetentionWorker::new(self.ctx.clone(), deps)
+    }
+}
+
+/// Places a hold on the whole hub, unless there is one.
+async fn pause(store: &dyn Store) -> Result<(), StoreError> {
+    let holds = store.holds().await?;
+    if !holds.iter().any(|held| held.hold.scope == HoldScope::Hub) {
+        store.hold(NewHold::paused_hub()).await?;
+    }
+    tracing::warn!(
+        "the hub starts paused: webhooks are stored and nothing runs; `weir release hub` ends it"
+    );
+    Ok(())
 }
 
 /// The listeners that speak TLS.

@@ -1,9 +1,11 @@
-//! The reload: reads the configuration again when one of its files changes, and puts its sources
-//! into force. Changed secrets, sources and provider files need no restart.
+//! The reload: reads the configuration again when one of its files changes, and puts its sources,
+//! routes, schedules, destinations, alerts, retention and settings of handlers into force. They,
+//! secrets and provider files need no restart.
 //!
 //! An invalid configuration changes nothing and is logged; an invalid provider file affects only
 //! itself. Other changes are logged and take effect at the next start.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
@@ -12,16 +14,23 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval};
+use weir_core::name::SCHEDULE_SOURCE;
 use weir_store::StoreError;
 
-use crate::config::ConfiguredSources;
-use crate::config::{self, Config, ConfigErrors, Loaded};
+use crate::config::{
+    self, Config, ConfigErrors, ConfiguredAlerts, ConfiguredRetention, ConfiguredRoutes,
+    ConfiguredSources, Loaded, Route,
+};
 use crate::context::HubContext;
+use crate::egress::EgressHandle;
 use crate::hub::provider_files::ProviderFileReporter;
 use crate::ingress::Ingress;
+use crate::invoker::InvokerHandle;
 use crate::observe::metrics::ConfigReload;
+use crate::pull::Pulls;
 use crate::routing::Routes;
 use crate::runtime::service;
+use crate::schedules::Schedules;
 
 /// Between two checks of the files. A changed file is loaded after one more check without a change.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -34,7 +43,14 @@ const TRY_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct Deps {
     pub(crate) sources: ConfiguredSources,
     pub(crate) routes: Arc<Routes>,
+    pub(crate) configured_routes: ConfiguredRoutes,
     pub(crate) ingress: Arc<Ingress>,
+    pub(crate) schedules: Schedules,
+    pub(crate) pulls: Pulls,
+    pub(crate) handlers: InvokerHandle,
+    pub(crate) egress: EgressHandle,
+    pub(crate) alerts: ConfiguredAlerts,
+    pub(crate) retention: ConfiguredRetention,
     pub(crate) provider_files: ProviderFileReporter,
 }
 
@@ -129,7 +145,11 @@ impl ConfigReloader {
 
     /// Puts the sources into force, if the store records the new routing table.
     async fn adopt(&mut self, Loaded { config, warnings, .. }: Loaded) -> Result<(), StoreError> {
-        self.deps.routes.set_responders(&config.sources).await?;
+        // Before the routes, so that what they bring is sent.
+        self.deps.egress.reconfigure(&config).await?;
+        let routes = self.routes_of(&config);
+        self.deps.routes.set_configured(&routes, &config.sources).await?;
+        self.deps.configured_routes.replace(routes.into_owned());
         for warning in warnings {
             tracing::warn!(%warning, "configuration");
         }
@@ -138,19 +158,44 @@ impl ConfigReloader {
             if !changed.is_empty() {
                 let (file, changed) = (read.file.display(), changed.join(", "));
                 tracing::warn!(
-                    "{file}: {changed} changed; restart to apply (sources are reloaded)"
+                    "{file}: {changed} changed; restart to apply (the rest is reloaded)"
                 );
             }
         }
         let sources = config.sources.len();
         tracing::info!(sources, "configuration reloaded");
         self.ctx.metrics.config_reload(ConfigReload::Accepted);
-        let gone = |name: &str| !config.sources.contains_key(name);
+        let gone = |name: &str| !config.sources.contains_key(name) && name != SCHEDULE_SOURCE;
+        self.deps.schedules.replace(config.schedules.clone());
+        self.deps.alerts.replace(config.alerts.clone());
+        self.deps.retention.replace(config.retention.clone());
         self.deps.sources.replace(config.sources.clone());
         self.deps.ingress.replace_sources(config.sources.clone());
         self.ctx.metrics.forget_sources(gone);
-        self.deps.provider_files.adopt(config.providers).await;
+        self.deps.pulls.sources_changed();
+        self.deps.provider_files.adopt(config.providers.clone()).await;
+        // What needs a restart stays as it is also for handlers.
+        let Config { plugins, runs, .. } = &*self.config;
+        let (plugins, runs) = (plugins.clone(), runs.clone());
+        let config = Arc::new(Config { plugins, runs, ..config });
+        self.deps.handlers.reconfigure(config).await;
         Ok(())
+    }
+
+    /// The routes to put into force. A route to a destination that cannot be set up would file
+    /// deliveries that nothing sends: then all routes stay as they are.
+    fn routes_of<'c>(&self, config: &'c Config) -> Cow<'c, [Route]> {
+        let in_force = self.deps.egress.names();
+        match config.routes.iter().find(|route| !in_force.contains(&route.to)) {
+            None => Cow::Borrowed(&config.routes),
+            Some(route) => {
+                tracing::warn!(
+                    "[[route]]: the routes are unchanged, because destination {} cannot be set up",
+                    route.to
+                );
+                Cow::Owned(self.deps.configured_routes.current().to_vec())
+            }
+        }
     }
 
     fn keep(&self, errors: &ConfigErrors, before: Option<&RejectedConfig>) -> RejectedConfig {

@@ -89,6 +89,7 @@ impl Hub {
         }
         tasks.spawn_on("alerts", OnFailure::Log, work, self.alerts.run());
         tasks.spawn_on("missing", OnFailure::Log, work, self.missing.run());
+        tasks.spawn_on("jobs", OnFailure::Log, work, self.jobs.run());
         tasks.spawn_on("retention", OnFailure::Log, work, self.retention.run());
         tasks.spawn_on("rollups", OnFailure::Log, work, self.rollups.clone().run());
         tasks.spawn_on("authorities", OnFailure::Log, work, roots::watch(drain.clone()));
@@ -104,6 +105,7 @@ impl Hub {
             accept(accepting);
             None
         };
+        tasks.spawn_on("schedules", OnFailure::Log, work, self.schedules.run());
         if self.is_first_start {
             let _timed_out = tokio::time::timeout(FIRST_SCAN, self.handlers.folder_read()).await;
         }
@@ -114,6 +116,8 @@ impl Hub {
         tokio::time::timeout(FIRST_ACCEPT, pulse.ask()).await.map_err(|_| {
             std::io::Error::other("the listener for webhooks does not accept connections")
         })?;
+        // Ingress has read what it stores messages with.
+        tasks.spawn_on("pulls", OnFailure::Stop, work, self.pulls.run());
         if let Some(longest) = service::watchdog() {
             let watch = watchdog::run(longest, store.clone(), pulse, drain.clone());
             tasks.spawn_on("watchdog", OnFailure::Log, work, watch);

@@ -29,7 +29,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderMap, Request};
 use weir_core::hops::HopKey;
 use weir_core::id::QuarantineId;
 use weir_core::name::SourceName;
@@ -51,7 +51,8 @@ use crate::tls::ServerTls;
 
 pub use answer::refusal_log::RefusalRecord;
 pub use quarantine_file::quarantine_from_config;
-pub use receive::{QuarantinedView, ReleaseOutcome, SampleRefused};
+pub use receive::{FromApi, FromApiRefused, QuarantinedView, ReleaseOutcome, SampleRefused};
+pub(crate) use receive::{MessageId, NotTaken, PulledMessage};
 pub use sources::hand_over::{HandOverStatus, OpenWindowError};
 pub use sources::live_source::SourceStatus;
 
@@ -217,6 +218,30 @@ impl Ingress {
         self.pipeline.accept_sample(source, make).await
     }
 
+    /// Accepts a request that `by` brings from the provider's API. It is marked as such.
+    ///
+    /// # Errors
+    /// If there is no such source, the request is not one of its provider, or the store fails.
+    pub async fn accept_from_api(
+        &self,
+        source: &str,
+        headers: HeaderMap,
+        body: Bytes,
+        by: &str,
+    ) -> Result<FromApi, FromApiRefused> {
+        self.pipeline.accept_from_api(source, headers, body, by).await
+    }
+
+    /// Stores messages that the hub took for a source, in their order. Those that are taken may be
+    /// acknowledged.
+    pub(crate) async fn accept_pulled(
+        &self,
+        source: &str,
+        messages: &[PulledMessage],
+    ) -> Vec<Result<(), NotTaken>> {
+        self.pipeline.accept_pulled(source, messages).await
+    }
+
     /// Verifies a quarantined request with the secrets of now, and changes nothing.
     ///
     /// # Errors
@@ -298,6 +323,7 @@ fn pipeline(config: &Config, ctx: HubContext, deps: Deps) -> Pipeline {
         metrics: ctx.metrics,
         tracer: ctx.tracer,
         shapes: ctx.shapes,
+        notices: ctx.notices,
         tasks: ctx.tasks,
     }
 }

@@ -24,6 +24,7 @@
 mod engine;
 mod handlers;
 mod plugins;
+mod rerun;
 mod responders;
 mod running;
 
@@ -31,16 +32,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tokio::sync::RwLock;
+use tokio::sync::{RwLock, Semaphore};
 use weir_core::name::{HandlerName, Target};
-use weir_core::route::Pattern;
 use weir_core::time::{Clock, Timestamp};
 use weir_engine::Engine;
 use weir_store::{Claim, ClaimRequest, Store, StoreError};
 
 pub use engine::engine_from_config;
-pub use handlers::status::{HandlerState, HandlerStatus};
+pub use handlers::status::{HandlerState, HandlerStatus, ProbationStatus};
+pub(crate) use plugins::manifest::{KeptVersion, Manifest, VersionEvent};
+pub(crate) use plugins::reload::Reloader as VersionReader;
+pub(crate) use plugins::versions::{VersionActError, VersionComparison, VersionRequest};
+pub(crate) use plugins::{HandlerFiles, read_handler_files};
+pub(crate) use rerun::{NotRerunnable, PastRun, Repeated, Reruns};
 pub use responders::{ResponderHandle, RunPermit};
+pub(crate) use running::recorded_reads::{ReadsRecord, ValueRecord};
 pub use running::reply_broker::{ReplyReceiver, ReplySender, RunReply};
 
 use crate::config::Config;
@@ -49,7 +55,7 @@ use crate::context::HubContext;
 use crate::delivery::flow_control::{Admission, AttemptPermit};
 use crate::delivery::worker::{Consumer, Worker};
 use crate::observe::health::PluginsFolder;
-use crate::routing::Routes;
+use crate::routing::{Routes, Subscription};
 use crate::runtime::tasks::OnFailure;
 use handlers::status::HandlerStates;
 use handlers::table::{LiveHandler, LiveHandlers};
@@ -78,7 +84,8 @@ pub struct Deps {
 pub struct Invoker {
     runner: Arc<Runner>,
     states: Arc<HandlerStates>,
-    reloader: Reloader,
+    reloader: Arc<Reloader>,
+    reruns: Arc<Reruns>,
     guests: Handle,
     /// The most runs of a handler at the same time.
     slots: usize,
@@ -89,7 +96,11 @@ pub struct Invoker {
 #[derive(Debug, Clone)]
 pub struct InvokerHandle {
     states: Arc<HandlerStates>,
+    /// None where nothing runs.
+    reruns: Option<Arc<Reruns>>,
     clock: Arc<dyn Clock>,
+    /// None in tests without an invoker that runs.
+    reloader: Option<Arc<Reloader>>,
 }
 
 impl InvokerHandle {
@@ -97,6 +108,37 @@ impl InvokerHandle {
     #[must_use]
     pub fn handlers(&self) -> Vec<HandlerStatus> {
         self.states.statuses(self.clock.now())
+    }
+
+    /// Repeats past runs.
+    pub(crate) fn reruns(&self) -> Option<Arc<Reruns>> {
+        self.reruns.clone()
+    }
+
+    /// The versions of handlers, to look at. None in tests without an invoker that runs.
+    pub(crate) fn versions(&self) -> Option<&Reloader> {
+        self.reloader.as_deref()
+    }
+
+    /// Changes the versions of a handler. The act is finished also if its caller stops waiting.
+    pub(crate) async fn change_versions<T, A>(
+        &self,
+        act: impl FnOnce(Arc<Reloader>) -> A,
+    ) -> Result<T, VersionActError>
+    where
+        T: Send + 'static,
+        A: Future<Output = Result<T, VersionActError>> + Send + 'static,
+    {
+        let reloader = self.reloader.clone().ok_or(VersionActError::Unavailable)?;
+        let guests = reloader.guests();
+        let acting = guests.spawn(act(reloader));
+        acting.await.unwrap_or(Err(VersionActError::Unavailable))
+    }
+
+    /// Uses the handlers' settings of this configuration from now on.
+    pub(crate) async fn reconfigure(&self, config: Arc<Config>) {
+        let Some(reloader) = self.reloader.clone() else { return };
+        reloader.reconfigure(config).await;
     }
 
     /// Resolves when every handler in the plugins folder has been loaded or refused once. It may
@@ -114,7 +156,8 @@ impl InvokerHandle {
         let live = Arc::new(LiveHandlers::new(Arc::new(Worker::new(ctx.clone()))));
         let states = HandlerStates::new(live);
         names.iter().for_each(|name| states.ready(&name.parse().unwrap(), ctx.clock.now()));
-        Self { states: Arc::new(states), clock: ctx.clock.clone() }
+        let states = Arc::new(states);
+        Self { states, reruns: None, clock: ctx.clock.clone(), reloader: None }
     }
 }
 
@@ -123,7 +166,7 @@ impl InvokerHandle {
 pub async fn stored_subscriptions(
     store: &dyn Store,
     config: &Config,
-) -> Result<BTreeMap<HandlerName, Vec<Pattern>>, StoreError> {
+) -> Result<BTreeMap<HandlerName, Subscription>, StoreError> {
     plugins::stored_subscriptions(store, config).await
 }
 
@@ -144,6 +187,12 @@ impl Invoker {
             slots: RunSlots::new(slots, config.runs.places()),
             isolation: RwLock::default(),
         });
+        let reruns = Arc::new(Reruns {
+            engine: engine.clone(),
+            guests: guests.clone(),
+            live: live.clone(),
+            one: Semaphore::new(1),
+        });
         let deps = reload::Deps {
             sources,
             engine,
@@ -153,14 +202,23 @@ impl Invoker {
             live,
             states: states.clone(),
         };
-        let reloader = Reloader::new(config, ctx, deps);
-        Self { runner, states, reloader, guests, slots, reply_broker: ReplyBroker::default() }
+        let reloader = Arc::new(Reloader::new(config, ctx, deps));
+        Self {
+            runner,
+            states,
+            reloader,
+            reruns,
+            guests,
+            slots,
+            reply_broker: ReplyBroker::default(),
+        }
     }
 
     #[must_use]
     pub fn handle(&self) -> InvokerHandle {
         let clock = self.runner.worker.ctx.clock.clone();
-        InvokerHandle { states: self.states.clone(), clock }
+        let (reruns, reloader) = (Some(self.reruns.clone()), Some(self.reloader.clone()));
+        InvokerHandle { states: self.states.clone(), reruns, clock, reloader }
     }
 
     /// Runs responders, for ingress.
@@ -176,7 +234,12 @@ impl Invoker {
     /// Loads, claims and runs until the drain stops claiming, then waits for runs until it stops
     /// waiting.
     pub async fn run(self) {
-        let watching = plugins::watch::run(&self.reloader);
+        let watching = Box::pin(async {
+            tokio::join!(
+                plugins::watch::run(&self.reloader),
+                plugins::probation::run(&self.reloader),
+            );
+        });
         self.runner.worker.run(&self, watching).await;
     }
 

@@ -4,6 +4,7 @@
 //! of every Prometheus client. [`ALL`] lists them; a test compares it with the table in
 //! `docs/operating.md`.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use weir_core::time::Timestamp;
@@ -68,6 +69,8 @@ metrics! {
     BUILD = Gauge "weir_build_info" ["version"] "Always 1; the label is the version of the program";
     UP = Gauge "weir_uptime_seconds" [] "Seconds since the process started";
     READY = Gauge "weir_ready" [] "1 if webhooks are accepted, 0 if not";
+    PAUSED = Gauge "weir_paused" [] "1 while a hold is on the whole hub: webhooks are stored, \
+        nothing runs";
     PLUGINS_AWAY = Gauge "weir_plugins_away" [] "1 if the plugins folder is missing, unreadable \
         or not mounted";
     POISONED = Gauge "weir_store_poisoned" [] "1 if the store accepts no more writes after a \
@@ -93,6 +96,8 @@ metrics! {
         the sender used before for another body";
     UNROUTED = Counter "weir_events_unrouted_total" ["source"] "Stored events that no handler or \
         route matched";
+    CONDITION_FAILED = Counter "weir_events_condition_failed_total" ["source"] "Stored events on \
+        which a condition or an order key could not be evaluated";
     REPLIES = Counter "weir_replies_total" ["source", "result"] "Requests of sources with a \
         responder, by the origin of their answer";
     QUARANTINED = Counter "weir_quarantined_total" ["source", "result"] "Requests with an \
@@ -102,7 +107,13 @@ metrics! {
     SOURCE_TOOK = Histogram "weir_source_attempt_duration_seconds" ["source"] "Duration of \
         attempts at the events of a source";
     SOURCE_STATE = Gauge "weir_source_state" ["source", "state"] "1 for the current state of a \
-        source: ok, failing or silent; 0 for the others";
+        source: ok, failing, silent or disconnected; 0 for the others";
+    SOURCE_MESSAGES = Counter "weir_source_messages_total" ["source"] "Messages taken from the \
+        server of a source: stored, or recognised as stored before";
+    SOURCE_RECONNECTS = Counter "weir_source_reconnects_total" ["source"] "Connections to the \
+        server of a source after one that was lost or refused";
+    SOURCE_CONNECTED = Gauge "weir_source_connected" ["source"] "1 while the hub is connected to \
+        the server of a source, 0 while it is not";
     RUNNING = Gauge "weir_attempts_running" [] "Running attempts of handlers and destinations";
     ATTEMPTS = Counter "weir_attempts_total" ["target", "outcome"] "Ended attempts";
     TOOK = Histogram "weir_attempt_duration_seconds" ["target"] "Duration of attempts";
@@ -112,15 +123,25 @@ metrics! {
         that they read had changed";
     SUPERSEDED = Counter "weir_attempts_superseded_total" ["target"] "Results refused because a \
         newer attempt exists";
+    UNAVAILABLE = Counter "weir_attempts_unavailable_total" ["target"] "Tries to send that do not \
+        count as attempts, because the destination could take no message";
     STATE = Gauge "weir_target_state" ["target", "state"] "1 for the current state of a handler \
         or destination: ok, failing or paused; 0 for the others";
     FAILING = Counter "weir_target_failing_total" ["target"] "Number of times that a handler or \
         destination was paused after failures";
+    ROLLBACKS = Counter "weir_handler_rollbacks_total" ["target"] "Number of times that an older \
+        version of a handler was put back, by the hub or by a person";
+    STRIKES = Counter "weir_handler_strikes_total" ["target"] "Events on which only the new \
+        version of a handler failed, during its probation";
+    PROBATION = Gauge "weir_handler_probation" ["target"] "1 while the version of a handler is on \
+        probation";
     RELOADS = Counter "weir_reloads_total" ["result"] "Loads of modules, by result";
     ALERTS = Counter "weir_alerts_total" ["type"] "Raised alerts";
     ALERTS_DROPPED = Counter "weir_alerts_dropped_total" [] "Alerts dropped above a limit";
     CONFIG_RELOADS = Counter "weir_config_reloads_total" ["result"] "Reloads of the \
         configuration, by result";
+    JOBS = Gauge "weir_jobs" ["state"] "Jobs that are running or paused";
+    JOB_DELIVERIES = Counter "weir_job_deliveries_total" [] "Deliveries that jobs made due";
     DELIVERIES = Gauge "weir_deliveries" ["target", "state"] "Unfinished deliveries in the store";
     OLDEST = Gauge "weir_oldest_waiting_seconds" ["target"] "Age of the oldest waiting delivery, \
         since its event was received";
@@ -164,6 +185,10 @@ pub struct ScrapedState {
     /// The age of the oldest waiting delivery, by target.
     pub oldest: Vec<(String, Duration)>,
     pub states: Vec<(String, String)>,
+    /// A hold is on the whole hub.
+    pub paused: bool,
+    /// Jobs by state, without those that are over.
+    pub jobs: Vec<(&'static str, u64)>,
     pub process: Option<Process>,
 }
 
@@ -202,6 +227,7 @@ impl Exposition<'_> {
         self.hub(out);
         self.of_sources(out);
         self.work_of_sources(out);
+        self.pulls_of_sources(out);
         self.of_targets(out);
         self.of_store(out);
         self.of_process(out);
@@ -212,6 +238,7 @@ impl Exposition<'_> {
         out.family(BUILD, |m| m.number(&[env!("CARGO_PKG_VERSION")], 1_u64));
         out.family(UP, |m| m.number(&[], metrics.uptime().as_secs()));
         out.family(READY, |m| m.number(&[], self.scraped.ready));
+        out.family(PAUSED, |m| m.number(&[], self.scraped.paused));
         out.family(PLUGINS_AWAY, |m| m.number(&[], self.scraped.plugins_away));
         out.family(POISONED, |m| m.number(&[], self.scraped.poisoned));
         let condition = &self.scraped.condition;
@@ -233,6 +260,10 @@ impl Exposition<'_> {
         out.family(ALERTS, |m| m.by_code(None, alerts));
         out.family(ALERTS_DROPPED, |m| m.number(&[], dropped.get()));
         out.family(CONFIG_RELOADS, |m| m.by_code(None, metrics.config_reloads()));
+        out.family(JOBS, |m| {
+            self.scraped.jobs.iter().for_each(|(state, count)| m.number(&[state], *count))
+        });
+        out.family(JOB_DELIVERIES, |m| m.number(&[], metrics.due_by_jobs()));
         out.family(EXPORTED, |m| {
             for signal in Signal::ALL {
                 let counts = metrics.exported(*signal);
@@ -262,6 +293,7 @@ impl Exposition<'_> {
         counters(DUPLICATE, |s| &s.duplicate);
         counters(ID_REUSED, |s| &s.id_reused);
         counters(UNROUTED, |s| &s.unrouted);
+        counters(CONDITION_FAILED, |s| &s.condition_failed);
         out.family(REPLIES, |m| {
             sources.iter().for_each(|(name, s)| m.by_code(Some(name), &s.replies))
         });
@@ -291,6 +323,21 @@ impl Exposition<'_> {
         });
     }
 
+    fn pulls_of_sources(&self, out: &mut Families) {
+        let sources = self.metrics.sources();
+        let pulled: Vec<_> =
+            sources.iter().filter_map(|(name, s)| Some((name, s, s.pull.connected()?))).collect();
+        out.family(SOURCE_MESSAGES, |m| {
+            pulled.iter().for_each(|(name, s, _)| m.number(&[name], s.pull.messages.get()));
+        });
+        out.family(SOURCE_RECONNECTS, |m| {
+            pulled.iter().for_each(|(name, s, _)| m.number(&[name], s.pull.reconnects.get()));
+        });
+        out.family(SOURCE_CONNECTED, |m| {
+            pulled.iter().for_each(|(name, _, connected)| m.number(&[name], *connected));
+        });
+    }
+
     fn of_targets(&self, out: &mut Families) {
         let targets = self.metrics.targets();
         out.family(ATTEMPTS, |m| {
@@ -306,7 +353,18 @@ impl Exposition<'_> {
         counters(DEAD, |t| &t.dead_letters);
         counters(CONFLICTS, |t| &t.state_conflicts);
         counters(SUPERSEDED, |t| &t.superseded);
+        counters(UNAVAILABLE, |t| &t.unavailable);
         counters(FAILING, |t| &t.opened);
+        let handlers = || targets.iter().filter(|(name, _)| name.starts_with("handler:"));
+        out.family(ROLLBACKS, |m| {
+            handlers().for_each(|(name, t)| m.number(&[name], t.rollbacks.get()))
+        });
+        out.family(STRIKES, |m| {
+            handlers().for_each(|(name, t)| m.number(&[name], t.strikes.get()))
+        });
+        out.family(PROBATION, |m| {
+            handlers().for_each(|(name, t)| m.number(&[name], t.on_probation.load(Relaxed)))
+        });
         out.family(STATE, |m| {
             self.scraped.states.iter().for_each(|(target, now)| {
                 STATES.iter().for_each(|state| m.number(&[target, state], now == state))
@@ -380,6 +438,8 @@ mod tests {
         let odd = metrics.source(&SourceName::stored("odd \"\\\n"));
         odd.stored();
         let scraped = ScrapedState {
+            jobs: vec![("running", 2), ("paused", 0)],
+            paused: true,
             ready: true,
             poisoned: false,
             plugins_away: false,

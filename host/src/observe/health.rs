@@ -149,7 +149,8 @@ impl Health {
     }
 
     /// The values of a scrape. Without totals if the store cannot give them: a scrape matters most
-    /// when something is wrong. `states` are those of handlers and destinations.
+    /// when something is wrong. `states` are those of handlers and destinations; jobs and
+    /// holds are not read.
     pub async fn scrape(&self, states: Vec<(String, String)>, now: Timestamp) -> ScrapedState {
         let totals = async |filter| {
             self.store.counts(filter).await.unwrap_or_else(|error| {
@@ -165,6 +166,8 @@ impl Health {
         let health = self.store.health();
         let process = tokio::task::spawn_blocking(Process::read).await.ok().flatten();
         ScrapedState {
+            jobs: Vec::new(),
+            paused: false,
             states,
             oldest: oldest.into_iter().map(age).collect(),
             process,

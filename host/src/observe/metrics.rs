@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
@@ -16,6 +16,7 @@ use weir_core::word_enum;
 
 use super::exposition::{self, ScrapedState};
 use super::likely_cause::FIRST_REFUSALS;
+use super::pull_metrics::PullMetrics;
 use super::series::{Counter, CounterByCode, DurationHistogram, Gauge, OTHER};
 use super::source_work::SourceWork;
 use super::text::Format;
@@ -28,6 +29,8 @@ word_enum! {
         Rejected = "rejected",
         /// Its file was removed.
         Retired = "retired",
+        /// It waits for the end of a pin.
+        Candidate = "candidate",
     }
 }
 
@@ -86,6 +89,7 @@ struct Inner {
     alerts: CounterByCode,
     alerts_dropped: Counter,
     config_reloads: CounterByCode,
+    job_deliveries: Counter,
     exported: [ExportCounts; 3],
     connections: Gauge,
     body_bytes: Gauge,
@@ -111,6 +115,7 @@ impl Metrics {
             alerts: CounterByCode::default(),
             alerts_dropped: Counter::default(),
             config_reloads: CounterByCode::default(),
+            job_deliveries: Counter::default(),
             exported: Default::default(),
             connections: Gauge::default(),
             body_bytes: Gauge::default(),
@@ -169,6 +174,16 @@ impl Metrics {
     #[must_use]
     pub fn alerts(&self) -> (&CounterByCode, &Counter) {
         (&self.0.alerts, &self.0.alerts_dropped)
+    }
+
+    /// Counts deliveries that a job made due.
+    pub fn job_deliveries(&self, count: u64) {
+        self.0.job_deliveries.add(count);
+    }
+
+    /// Deliveries that jobs made due.
+    pub(super) fn due_by_jobs(&self) -> u64 {
+        self.0.job_deliveries.get()
     }
 
     /// Open connections.
@@ -293,8 +308,10 @@ pub struct SourceMetrics {
     pub(super) duplicate: Counter,
     pub(super) id_reused: Counter,
     pub(crate) unrouted: Counter,
+    pub(super) condition_failed: Counter,
     pub(super) quarantined: CounterByCode,
     pub(super) replies: CounterByCode,
+    pub pull: PullMetrics,
     /// The attempts at its events.
     pub work: SourceWork,
     /// Milliseconds from the creation to the last accepted request, plus one; 0 if there was none.
@@ -316,8 +333,10 @@ impl SourceMetrics {
             duplicate: Counter::default(),
             id_reused: Counter::default(),
             unrouted: Counter::default(),
+            condition_failed: Counter::default(),
             quarantined: CounterByCode::default(),
             replies: CounterByCode::default(),
+            pull: PullMetrics::default(),
             work: SourceWork::default(),
             last_taken: AtomicU64::new(0),
             unverified: AtomicU32::new(0),
@@ -384,6 +403,11 @@ impl SourceMetrics {
     /// Counts a stored event with an id that the sender used before for another body.
     pub fn id_reused(&self) {
         self.id_reused.inc();
+    }
+
+    /// Counts a stored event on which a condition or an order key could not be evaluated.
+    pub fn condition_failed(&self) {
+        self.condition_failed.inc();
     }
 
     /// Counts a request for the quarantine.
@@ -459,7 +483,11 @@ pub struct TargetMetrics {
     pub(super) dead_letters: Counter,
     pub(super) state_conflicts: Counter,
     pub(super) superseded: Counter,
+    pub(super) unavailable: Counter,
     pub(super) opened: Counter,
+    pub(super) rollbacks: Counter,
+    pub(super) strikes: Counter,
+    pub(super) on_probation: AtomicBool,
 }
 
 impl TargetMetrics {
@@ -503,6 +531,26 @@ impl TargetMetrics {
     /// Counts a result that was refused because a newer attempt exists.
     pub fn superseded(&self) {
         self.superseded.inc();
+    }
+
+    /// Counts an attempt that does not count because the destination could take no message.
+    pub fn unavailable(&self) {
+        self.unavailable.inc();
+    }
+
+    /// Counts that an older version of the handler serves again.
+    pub fn rolled_back(&self) {
+        self.rollbacks.inc();
+    }
+
+    /// Counts an event on which only the new version of the handler failed.
+    pub fn strike(&self) {
+        self.strikes.inc();
+    }
+
+    /// Says if the version of the handler that serves is on probation.
+    pub fn set_on_probation(&self, is_so: bool) {
+        self.on_probation.store(is_so, Relaxed);
     }
 
     /// Counts that the target began to fail.

@@ -12,6 +12,7 @@ pub mod notice;
 pub mod otlp;
 pub mod percentiles;
 pub mod process;
+pub mod pull_metrics;
 pub mod series;
 pub mod shapes;
 pub mod source_work;

@@ -11,14 +11,15 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use weir_core::alert::OutcomeCounts;
-use weir_core::delivery::Outcome;
+use weir_core::delivery::{OnBlocked, Outcome};
 use weir_core::event::EventType;
 use weir_core::id::{DeliveryId, EventId};
 use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
+use weir_core::retry::RetryPolicy;
 use weir_core::time::Timestamp;
-use weir_store::Claim;
 use weir_store::health::LostRows;
 use weir_store::hold::Hold;
+use weir_store::{AttemptRecord, Claim};
 
 use super::shapes::ShapeChange;
 use super::source_work::SourceError;
@@ -38,6 +39,17 @@ pub enum Notice {
         source: SourceName,
         event: EventId,
         delivery: DeliveryId,
+        /// The outcome of its last attempt.
+        outcome: Outcome,
+        reason: Option<Box<str>>,
+    },
+    /// A delivery cannot be processed, and those behind it in its order wait.
+    OrderBlocked {
+        target: Target,
+        source: SourceName,
+        event: EventId,
+        delivery: DeliveryId,
+        attempts: u32,
         /// The outcome of its last attempt.
         outcome: Outcome,
         reason: Option<Box<str>>,
@@ -85,6 +97,10 @@ pub enum Notice {
     SourceShapeChanged { source: SourceName, kind: EventType, changes: Vec<ShapeChange> },
     /// A source has accepted no request for longer than it should.
     SourceSilent { source: SourceName, silence: Duration },
+    /// The server of a source cannot be reached, or gives no messages. Posted once.
+    SourceDisconnected { source: SourceName, reason: Box<str>, at: Timestamp },
+    /// The messages of a source are taken again.
+    SourceConnected { source: SourceName, disconnected_for: Duration },
     /// A listener's certificate expires soon, or has expired.
     CertificateExpiring {
         /// The name of the listener in the configuration.
@@ -107,6 +123,17 @@ pub enum Notice {
         /// The time of the next probe.
         next_try: Timestamp,
     },
+    /// A version on probation failed, and the version before serves again.
+    HandlerRolledBack {
+        handler: HandlerName,
+        /// The hash of the version that failed, in hex.
+        from: Box<str>,
+        to: Box<str>,
+        /// Events on which only that version failed.
+        strikes: usize,
+        /// The reason of the last one.
+        reason: Box<str>,
+    },
     /// A probe succeeded: the handler's events are handled again.
     HandlerReleased { handler: HandlerName, held_for: Duration },
     /// A destination is paused after failures. Posted once, not again for each probe.
@@ -123,6 +150,8 @@ pub enum Notice {
     StoreFull { since: Timestamp },
     /// The disk has room again: webhooks are accepted.
     StoreHasRoom { full_for: Duration },
+    /// The store is larger than `retention.max_bytes`, and what is left may not be deleted.
+    StoreOverLimit { bytes: u64, max: u64 },
     /// Rows of the store are unreadable and were set aside; `weir unreadable` lists them.
     StoreUnreadable {
         /// The number since the start.
@@ -146,31 +175,75 @@ impl Notice {
         }
     }
 
+    /// The notice about a delivery that would be a dead letter if its order did not wait for it.
+    #[must_use]
+    pub fn order_blocked(
+        claim: &Claim,
+        attempt: &AttemptRecord,
+        delay: Duration,
+        retry: &RetryPolicy,
+        on_blocked: OnBlocked,
+    ) -> Option<Self> {
+        let attempts = claim.fence.attempt;
+        let would_be_dead = attempts >= retry.max_attempts() || delay == retry.longest();
+        let waits = claim.is_ordered() && on_blocked == OnBlocked::Wait;
+        (waits && would_be_dead).then(|| Self::OrderBlocked {
+            target: claim.target.clone(),
+            source: claim.event.source.clone(),
+            event: claim.event.id,
+            delivery: claim.delivery,
+            attempts,
+            outcome: attempt.outcome,
+            reason: attempt.reason.as_deref().map(cut),
+        })
+    }
+
     /// The type of the alert.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::DeadLetter { .. } => "dead_letter",
+            Self::OrderBlocked { .. } => "order.blocked",
             Self::LoadFailed { .. } => "handler.load_failed",
             Self::PluginsAway { .. } => "plugins.away",
             Self::ProviderLoadFailed { .. } => "provider.load_failed",
             Self::HandlerFailing { .. } => "handler.failing",
             Self::HandlerHeld { .. } => "handler.held",
             Self::HandlerReleased { .. } => "handler.released",
+            Self::HandlerRolledBack { .. } => "handler.rolled_back",
             Self::SourceUnrouted { .. } => "source.unrouted",
             Self::SourceRefusing { .. } => "source.refusing",
             Self::SourceFailing { .. } => "source.failing",
             Self::SourceShapeChanged { .. } => "source.shape_changed",
             Self::SourceSilent { .. } => "source.silent",
+            Self::SourceDisconnected { .. } => "source.disconnected",
+            Self::SourceConnected { .. } => "source.connected",
             Self::CertificateExpiring { .. } => "certificate.expiring",
             Self::HoldOld { .. } => "hold.old",
             Self::DestinationFailing { .. } => "destination.failing",
             Self::DestinationOk { .. } => "destination.ok",
             Self::StoreFull { .. } => "store.full",
             Self::StoreHasRoom { .. } => "store.has_room",
+            Self::StoreOverLimit { .. } => "store.over_limit",
             Self::StoreUnreadable { .. } => "store.unreadable",
             Self::StoreLost { .. } => "store.lost",
         }
+    }
+
+    /// The type of the alert that says the opposite of the same subject.
+    #[must_use]
+    pub const fn opposite(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::HandlerHeld { .. } => "handler.released",
+            Self::HandlerReleased { .. } => "handler.held",
+            Self::DestinationFailing { .. } => "destination.ok",
+            Self::DestinationOk { .. } => "destination.failing",
+            Self::SourceDisconnected { .. } => "source.connected",
+            Self::SourceConnected { .. } => "source.disconnected",
+            Self::StoreFull { .. } => "store.has_room",
+            Self::StoreHasRoom { .. } => "store.full",
+            _ => return None,
+        })
     }
 
     /// The subject: `handler:orders`, `source:github`, `provider:acme`, `certificate:server`,
@@ -178,10 +251,13 @@ impl Notice {
     #[must_use]
     pub fn subject(&self) -> String {
         match self {
-            Self::DeadLetter { target, .. } => target.to_string(),
+            Self::DeadLetter { target, .. } | Self::OrderBlocked { target, .. } => {
+                target.to_string()
+            }
             Self::LoadFailed { handler, .. }
             | Self::HandlerFailing { handler, .. }
             | Self::HandlerHeld { handler, .. }
+            | Self::HandlerRolledBack { handler, .. }
             | Self::HandlerReleased { handler, .. } => {
                 format!("handler:{handler}")
             }
@@ -191,6 +267,8 @@ impl Notice {
             | Self::SourceRefusing { source, .. }
             | Self::SourceFailing { source, .. }
             | Self::SourceShapeChanged { source, .. }
+            | Self::SourceDisconnected { source, .. }
+            | Self::SourceConnected { source, .. }
             | Self::SourceSilent { source, .. } => format!("source:{source}"),
             Self::CertificateExpiring { listener, .. } => format!("certificate:{listener}"),
             Self::HoldOld { hold, .. } => hold.hold.scope.to_string(),
@@ -198,6 +276,7 @@ impl Notice {
             | Self::DestinationOk { destination, .. } => format!("destination:{destination}"),
             Self::StoreFull { .. }
             | Self::StoreHasRoom { .. }
+            | Self::StoreOverLimit { .. }
             | Self::StoreUnreadable { .. }
             | Self::StoreLost { .. } => "store".into(),
         }
@@ -212,6 +291,12 @@ impl Notice {
                 "source": source, "event": event, "delivery": delivery, "outcome": outcome,
                 "reason": reason,
             }),
+            Self::OrderBlocked { source, event, delivery, attempts, outcome, reason, .. } => {
+                json!({
+                    "source": source, "event": event, "delivery": delivery, "attempts": attempts,
+                    "outcome": outcome, "reason": reason,
+                })
+            }
             Self::LoadFailed { reason, serves_on, .. } => {
                 json!({ "reason": reason, "serves_on": serves_on })
             }
@@ -226,6 +311,12 @@ impl Notice {
             Self::SourceUnrouted { .. } => json!({}),
             Self::SourceSilent { silence, .. } => {
                 json!({ "silent_seconds": seconds(silence) })
+            }
+            Self::SourceDisconnected { reason, at, .. } => {
+                json!({ "reason": reason, "since": at })
+            }
+            Self::SourceConnected { disconnected_for, .. } => {
+                json!({ "disconnected_seconds": seconds(disconnected_for) })
             }
             Self::SourceFailing { attempts, error, window, .. } => json!({
                 "failed": attempts.bad, "attempts": attempts.total(), "seconds": seconds(window),
@@ -252,6 +343,9 @@ impl Notice {
             | Self::HandlerHeld { reason, at, next_try, .. } => {
                 json!({ "reason": reason, "since": at, "next_try": next_try })
             }
+            Self::HandlerRolledBack { from, to, strikes, reason, .. } => json!({
+                "from": from, "to": to, "strikes": strikes, "reason": reason,
+            }),
             Self::HandlerReleased { held_for, .. } => {
                 json!({ "held_seconds": seconds(held_for) })
             }
@@ -260,6 +354,7 @@ impl Notice {
             }
             Self::StoreFull { since } => json!({ "since": since }),
             Self::StoreHasRoom { full_for } => json!({ "full_seconds": seconds(full_for) }),
+            Self::StoreOverLimit { bytes, max } => json!({ "bytes": bytes, "max_bytes": max }),
             Self::StoreUnreadable { rows } => json!({ "rows": rows }),
             Self::StoreLost { lost } => json!({ "lost": super::health::lost(lost) }),
         }

@@ -24,6 +24,8 @@ word_enum! {
         Failing = "failing",
         /// It has accepted no request for longer than it should.
         Silent = "silent",
+        /// The hub cannot take its messages: there is no connection to its server.
+        Disconnected = "disconnected",
     }
 }
 
@@ -45,6 +47,7 @@ pub struct SourceWork {
     last_error: Mutex<Option<SourceError>>,
     is_failing: AtomicBool,
     is_silent: AtomicBool,
+    is_disconnected: AtomicBool,
 }
 
 impl SourceWork {
@@ -92,9 +95,18 @@ impl SourceWork {
         self.is_silent.store(is_silent, Relaxed);
     }
 
-    /// The state of the source. One that fails and is silent is silent: nothing new comes.
+    /// Sets whether the connection to the server of the source is missing.
+    pub fn set_disconnected(&self, is_disconnected: bool) {
+        self.is_disconnected.store(is_disconnected, Relaxed);
+    }
+
+    /// The state of the source. One that fails and is silent is silent: nothing new comes. One
+    /// without its connection is disconnected, which may be why it is silent.
     #[must_use]
     pub fn state(&self) -> SourceState {
+        if self.is_disconnected.load(Relaxed) {
+            return SourceState::Disconnected;
+        }
         match (self.is_silent.load(Relaxed), self.is_failing.load(Relaxed)) {
             (true, _) => SourceState::Silent,
             (false, true) => SourceState::Failing,
@@ -132,5 +144,7 @@ mod tests {
         assert_eq!(work.state(), SourceState::Failing);
         work.judge(true, true);
         assert_eq!(work.state(), SourceState::Silent);
+        work.set_disconnected(true);
+        assert_eq!(work.state(), SourceState::Disconnected);
     }
 }

@@ -9,12 +9,16 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
-use weir_core::name::{HandlerName, Target};
-use weir_core::route::{EventFacts, Pattern, RouteTable, Rule, decisions_text, deliveries};
+use weir_core::condition::{Condition, OrderKey};
+use weir_core::event::EventFacts;
+use weir_core::name::{DestinationName, HandlerName, Target};
+use weir_core::route::{Pattern, RouteTable, RoutedTo, Rule, decisions_text, deliveries};
+use weir_store::query::EventDetail;
+use weir_store::upkeep::ReroutedEvent;
 use weir_store::{NewDelivery, Routed};
 use weir_store::{Store, StoreError};
 
-use crate::config::{Config, Route, Source, SourcesByName};
+use crate::config::{Config, EffectiveSettings, Route, Source, SourcesByName};
 
 /// The routing table in force.
 #[derive(Debug)]
@@ -24,11 +28,36 @@ pub struct Routes {
     store: Arc<dyn Store>,
 }
 
+/// The events that a handler gets, and their order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subscription {
+    pub patterns: Vec<Pattern>,
+    pub condition: Option<Arc<Condition>>,
+    pub order_by: Option<Arc<OrderKey>>,
+}
+
+impl Subscription {
+    /// The events that a handler with these settings gets.
+    pub(crate) fn of(settings: &EffectiveSettings) -> Self {
+        Self {
+            patterns: settings.subscriptions.clone(),
+            condition: settings.when.clone(),
+            order_by: settings.order_by.clone(),
+        }
+    }
+}
+
+impl From<Vec<Pattern>> for Subscription {
+    fn from(patterns: Vec<Pattern>) -> Self {
+        Self { patterns, ..Self::default() }
+    }
+}
+
 #[derive(Debug, Default, Clone)]
 struct RuleSets {
     routes: Vec<Rule>,
     responders: Vec<Rule>,
-    handlers: BTreeMap<HandlerName, Vec<Pattern>>,
+    handlers: BTreeMap<HandlerName, Subscription>,
 }
 
 impl Routes {
@@ -36,13 +65,9 @@ impl Routes {
     pub async fn build(
         store: Arc<dyn Store>,
         config: &Config,
-        handlers: BTreeMap<HandlerName, Vec<Pattern>>,
+        handlers: BTreeMap<HandlerName, Subscription>,
     ) -> Result<Self, StoreError> {
-        let to_destination = |(index, route): (usize, &Route)| {
-            let (number, target) = (index + 1, Target::Destination(route.to.clone()));
-            Rule::new(format!("route:{number}"), target, route.on.clone())
-        };
-        let routes = config.routes.iter().enumerate().map(to_destination).collect();
+        let routes = to_destinations(&config.routes);
         let parts = RuleSets { routes, responders: to_responders(&config.sources), handlers };
         let table = parts.table();
         store.keep_table(&table).await?;
@@ -54,25 +79,33 @@ impl Routes {
         self.current.load_full()
     }
 
-    /// Changes the subscriptions of a handler; none removes them. Returns true if the table
-    /// changed.
+    /// Changes the subscription of a handler; none removes it. Returns true if the table changed.
     pub async fn set_handler(
         &self,
         handler: &HandlerName,
-        patterns: Option<Vec<Pattern>>,
+        subscription: Option<Subscription>,
     ) -> Result<bool, StoreError> {
         self.change(|parts| {
-            match patterns {
-                Some(patterns) => parts.handlers.insert(handler.clone(), patterns),
+            match subscription {
+                Some(subscription) => parts.handlers.insert(handler.clone(), subscription),
                 None => parts.handlers.remove(handler),
             };
         })
         .await
     }
 
-    /// Changes the responders of sources. Returns true if the table changed.
-    pub async fn set_responders(&self, sources: &SourcesByName) -> Result<bool, StoreError> {
-        self.change(|parts| parts.responders = to_responders(sources)).await
+    /// Changes the configured routes and the responders of sources. Returns true if the table
+    /// changed.
+    pub async fn set_configured(
+        &self,
+        routes: &[Route],
+        sources: &SourcesByName,
+    ) -> Result<bool, StoreError> {
+        self.change(|parts| {
+            parts.routes = to_destinations(routes);
+            parts.responders = to_responders(sources);
+        })
+        .await
     }
 
     /// Changes nothing if the store cannot keep the new table, because events could not refer to
@@ -90,6 +123,18 @@ impl Routes {
         *parts = changed;
         Ok(is_new)
     }
+}
+
+fn to_destinations(routes: &[Route]) -> Vec<Rule> {
+    let rule = |(index, route): (usize, &Route)| {
+        let (number, target) = (index + 1, Target::Destination(route.to.clone()));
+        Rule {
+            condition: route.when.clone(),
+            order_by: route.order_by.clone(),
+            ..Rule::new(format!("route:{number}"), target, route.on.clone())
+        }
+    };
+    routes.iter().enumerate().map(rule).collect()
 }
 
 fn to_responders(sources: &SourcesByName) -> Vec<Rule> {
@@ -110,19 +155,59 @@ fn to_responder(source: &Source) -> Option<Rule> {
 pub fn routed(table: &RouteTable, facts: &EventFacts<'_>) -> Routed {
     let decided = table.route(facts);
     let decisions = decisions_text(&decided);
-    let delivery = |(target, order_key): (&Target, Option<Box<str>>)| NewDelivery {
+    let delivery = |RoutedTo { target, order_key, error }: RoutedTo<'_>| NewDelivery {
         target: target.clone(),
         order_key,
+        error,
     };
     let deliveries = deliveries(decided).map(delivery).collect();
     Routed { table: table.hash(), decisions, deliveries }
 }
 
+/// The routes of an event that no rule gets.
+#[must_use]
+pub fn unrouted(table: &RouteTable) -> Routed {
+    Routed { table: table.hash(), decisions: decisions_text(&[]), deliveries: Vec::new() }
+}
+
+/// Routes a stored event by a table. Lists of events come without payloads: each is read only if a
+/// rule needs it.
+pub(crate) async fn reroute(
+    store: &dyn Store,
+    event: &EventDetail,
+    table: &RouteTable,
+) -> Result<ReroutedEvent, StoreError> {
+    let mut payload = event.payload.clone();
+    if payload.is_none() && table.reads_payload() {
+        payload = store.event(event.id).await?.and_then(|event| event.payload);
+    }
+    let facts = EventFacts {
+        id: None,
+        source: &event.source,
+        kind: &event.kind,
+        category: event.category,
+        delivery_id: event.delivery_id.as_deref(),
+        received_at: event.received_at,
+        payload: payload.as_deref(),
+    };
+    Ok(ReroutedEvent { event: event.id, routed: routed(table, &facts) })
+}
+
+/// Routes to one destination only, also if no rule brings the event there.
+pub(crate) fn only_to(to: &DestinationName, routed: Routed) -> Routed {
+    let target = Target::Destination(to.clone());
+    let by_rule = |delivery: &NewDelivery| delivery.target == target && delivery.error.is_none();
+    let delivery = routed.deliveries.into_iter().find(by_rule);
+    let delivery = delivery.unwrap_or(NewDelivery { target, order_key: None, error: None });
+    Routed { deliveries: vec![delivery], ..routed }
+}
+
 impl RuleSets {
     fn table(&self) -> RouteTable {
-        let handlers = self.handlers.iter().map(|(name, patterns)| {
+        let handlers = self.handlers.iter().map(|(name, subscription)| {
             let target = Target::Handler(name.clone());
-            Rule::new(target.to_string(), target, patterns.clone())
+            let Subscription { patterns, condition, order_by } = subscription.clone();
+            Rule { condition, order_by, ..Rule::new(target.to_string(), target, patterns) }
         });
         let configured = self.responders.iter().chain(&self.routes).cloned();
         RouteTable::new(handlers.chain(configured))

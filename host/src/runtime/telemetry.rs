@@ -177,4 +177,13 @@ mod tests {
         assert!(text.contains("event stored") && text.contains("ERROR forged"), "{text}");
         assert!(!text.trim_end().contains(char::is_control), "{text:?}");
     }
+    #[test]
+    fn bytes_of_strangers_stay_in_their_line_of_text() {
+        for (name, body) in weir_testing::strangers::bodies() {
+            let words = String::from_utf8_lossy(&body).into_owned();
+            let text = logged(|| tracing::info!(kind = %words, said = ?words, "{words}"));
+            assert_eq!(text.lines().count(), 1, "{name}: {text}");
+            assert_eq!(weir_testing::strangers::first_active(&text), None, "{name}: {text:?}");
+        }
+    }
 }

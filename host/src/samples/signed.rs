@@ -87,6 +87,18 @@ impl SampleDraft {
         Ok(Self { method, headers, body: Vec::new() })
     }
 
+    pub(crate) fn method_name(&self) -> &str {
+        &self.method
+    }
+
+    pub(crate) fn headers(&self) -> &[(String, String)] {
+        &self.headers
+    }
+
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     fn method(provider: &Provider, method: Option<&str>) -> Result<String, SampleError> {
         let method = method.unwrap_or_else(|| provider.methods.iter().next().unwrap_or("POST"));
         if provider.methods.contains(method) {

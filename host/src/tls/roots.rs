@@ -10,16 +10,18 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WantsClientCert, WebPkiServerVerifier, verify_server_name};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use thiserror::Error;
 use tokio::time::MissedTickBehavior;
 use weir_core::certificate;
 
+use super::delegation::signatures_verified_by;
+use super::identity::{ClientIdentity, ClientIdentityError};
 use crate::runtime::shutdown::Drain;
 
 /// Between two checks of the files.
@@ -48,6 +50,9 @@ pub enum RootsError {
     /// TLS cannot be set up.
     #[error("cannot set up TLS: {0}")]
     Tls(String),
+    /// The client's own certificate cannot be used.
+    #[error(transparent)]
+    Identity(ClientIdentityError),
 }
 
 /// The authorities that vouch for the servers which the hub calls.
@@ -94,13 +99,34 @@ type FileStamp = Option<(u64, u64, i64, i64)>;
 
 /// The TLS configuration of clients that trust these authorities.
 pub(crate) fn client(trust: &TrustedRoots) -> Result<ClientConfig, RootsError> {
+    Ok(verifying(trust)?.with_no_client_auth())
+}
+
+/// The same for a client that has a certificate of its own.
+pub(crate) fn client_with_identity(
+    trust: &TrustedRoots,
+    identity: &ClientIdentity,
+) -> Result<ClientConfig, RootsError> {
+    let (chain, key) = identity.parts().map_err(RootsError::Identity)?;
+    let config = verifying(trust)?.with_client_auth_cert(chain, key);
+    config.map_err(|error| RootsError::Identity(ClientIdentityError::Unusable(error)))
+}
+
+type Verifying = ConfigBuilder<ClientConfig, WantsClientCert>;
+
+fn verifying(trust: &TrustedRoots) -> Result<Verifying, RootsError> {
     let roots = Roots::of(trust)?;
     let crypto = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(crypto)
         .with_safe_default_protocol_versions()
         .map_err(|error| RootsError::Tls(error.to_string()))?;
     let verifier = Arc::new(Verifier(roots));
-    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier))
+}
+
+/// The verifier of servers by these authorities.
+pub(crate) fn verifier(trust: &TrustedRoots) -> Result<Arc<dyn ServerCertVerifier>, RootsError> {
+    Ok(Arc::new(Verifier(Roots::of(trust)?)))
 }
 
 /// Tries to read a file of authorities.
@@ -260,29 +286,7 @@ impl ServerCertVerifier for Verifier {
         checked
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let checks = self.0.current.load();
-        checks.by_authority.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let checks = self.0.current.load();
-        checks.by_authority.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.current.load().by_authority.supported_verify_schemes()
-    }
+    signatures_verified_by!(self, self.0.current.load().by_authority);
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use weir_core::delivery::{DeliveryState, NextState, Outcome};
 use weir_core::name::{DestinationName, HandlerName, Target};
-use weir_core::state::ReadSet;
+use weir_core::state::{ReadSet, StateQuota};
 use weir_core::time::Timestamp;
 use weir_core::units::format_duration;
 use weir_store::hold::{Hold, HoldId, HoldScope, NewHold};
@@ -20,6 +20,7 @@ use weir_store::{AttemptRecord, Claim, RoutedEffects, Settled, Settlement, Store
 
 use crate::context::HubContext;
 use crate::delivery::settle::settle;
+use crate::egress::EgressHandle;
 use crate::invoker::{HandlerState, InvokerHandle};
 use crate::observe::notice::Notice;
 
@@ -32,8 +33,8 @@ const AT_ONCE: usize = 256;
 #[derive(Debug)]
 pub struct Deps {
     pub handlers: InvokerHandle,
-    /// The configured destinations.
-    pub destinations: BTreeSet<DestinationName>,
+    /// Knows the destinations in force.
+    pub egress: EgressHandle,
     /// Deliveries to a missing target are given up after this time.
     pub hold_life: Duration,
 }
@@ -121,7 +122,7 @@ fn decide(
 
 fn target_of(scope: &HoldScope) -> Option<Target> {
     match scope {
-        HoldScope::Source(_) => None,
+        HoldScope::Hub | HoldScope::Source(_) => None,
         HoldScope::Handler(name) => Some(Target::Handler(name.clone())),
         HoldScope::Destination(name) => Some(Target::Destination(name.clone())),
     }
@@ -165,7 +166,7 @@ impl MissingTargets {
 
     async fn check(&mut self) -> Result<(), StoreError> {
         let HubContext { store, notices, .. } = &self.ctx;
-        let Deps { handlers, destinations, hold_life } = &self.deps;
+        let Deps { handlers, egress, hold_life } = &self.deps;
         let waiting = waiting(&store.counts(CountsFilter::Deliveries).await?);
         let holds = store.holds().await?;
         let known = KnownTargets {
@@ -174,7 +175,7 @@ impl MissingTargets {
                 .into_iter()
                 .map(|handler| (handler.name, handler.state == HandlerState::Ready))
                 .collect(),
-            destinations: destinations.clone(),
+            destinations: egress.names(),
         };
         self.reported.retain(|id| holds.iter().any(|held| held.id == *id));
         let now = self.ctx.clock.now();
@@ -244,12 +245,15 @@ fn settlement(claim: &Claim, reason: &str) -> Settlement {
             outcome: Outcome::Missing,
             reason: Some(reason.into()),
             version: None,
+            other: None,
             log: None,
             response: None,
+            reads: None,
         },
         next: NextState::DeadLetter,
         effects: RoutedEffects::default(),
         reads: ReadSet::default(),
+        quota: StateQuota::NONE,
     }
 }
 

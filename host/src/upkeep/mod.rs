@@ -6,4 +6,4 @@ mod retention;
 pub mod rollups;
 
 pub use missing_targets::MissingTargets;
-pub use retention::RetentionWorker;
+pub use retention::{RetentionDeps, RetentionWorker};

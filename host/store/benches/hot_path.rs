@@ -28,7 +28,7 @@ use weir_core::name::{HandlerName, SourceName, Target};
 use weir_core::payload::Payload;
 use weir_core::provider::OnRedelivery;
 use weir_core::route::{RouteTable, Rule, TableHash};
-use weir_core::state::ReadSet;
+use weir_core::state::{ReadSet, StateQuota};
 use weir_core::time::{Clock, Timestamp};
 use weir_store::sqlite::{Options, SqliteStore};
 use weir_store::{
@@ -197,10 +197,15 @@ impl Load {
                     body_tag: 7,
                 }),
                 part: None,
+                keys: Vec::new(),
                 routed: Routed {
                     table: self.table,
                     decisions: "".into(),
-                    deliveries: vec![NewDelivery { target: self.target.clone(), order_key: None }],
+                    deliveries: vec![NewDelivery {
+                        target: self.target.clone(),
+                        order_key: None,
+                        error: None,
+                    }],
                 },
             }],
         }
@@ -261,12 +266,15 @@ impl Load {
                             outcome: Outcome::Ok,
                             reason: None,
                             version: Some([7; 32]),
+                            other: None,
                             log: None,
                             response: None,
+                            reads: None,
                         },
                         next: NextState::Processed,
                         effects: RoutedEffects::default(),
                         reads: ReadSet::default(),
+                        quota: StateQuota::NONE,
                     })
                 };
                 let settlements: Vec<_> = claimed.iter().map(settlement).collect();

@@ -39,6 +39,8 @@ pub struct Claim {
     pub id_round: u32,
     /// The message to send instead of the event, for a message of a handler.
     pub message: Option<ClaimedMessage>,
+    /// Deliveries of its target with the same key wait for it.
+    pub order_key: Option<Arc<str>>,
     /// Time of the claim, by the store's clock.
     pub now: Timestamp,
     /// True if the hub died during its last run. No other handler's delivery is claimed until this
@@ -46,6 +48,14 @@ pub struct Claim {
     pub suspect: bool,
     /// Ends the claim when dropped.
     pub guard: ClaimGuard,
+}
+
+impl Claim {
+    /// True if deliveries with the same key wait for it.
+    #[must_use]
+    pub fn is_ordered(&self) -> bool {
+        self.order_key.is_some()
+    }
 }
 
 impl fmt::Debug for Claim {

@@ -22,6 +22,8 @@ impl fmt::Display for HoldId {
 /// Scope of a hold.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HoldScope {
+    /// All deliveries of the hub.
+    Hub,
     /// All deliveries of this source's events.
     Source(SourceName),
     Handler(HandlerName),
@@ -33,6 +35,7 @@ impl HoldScope {
     #[must_use]
     pub fn covers(&self, source: &SourceName, target: &Target) -> bool {
         match (self, target) {
+            (Self::Hub, _) => true,
             (Self::Source(held), _) => held == source,
             (Self::Handler(held), Target::Handler(name)) => held == name,
             (Self::Destination(held), Target::Destination(name)) => held == name,
@@ -51,10 +54,11 @@ impl From<&Target> for HoldScope {
     }
 }
 
-/// `source:github`, `handler:orders`, `destination:ops`.
+/// `hub`, `source:github`, `handler:orders`, `destination:ops`.
 impl fmt::Display for HoldScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Hub => f.write_str(WHOLE_HUB),
             Self::Source(name) => write!(f, "source:{name}"),
             Self::Handler(name) => write!(f, "handler:{name}"),
             Self::Destination(name) => write!(f, "destination:{name}"),
@@ -64,13 +68,16 @@ impl fmt::Display for HoldScope {
 
 /// Text that is not the scope of a hold.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("unknown scope `{0}`; use source:NAME, handler:NAME or destination:NAME")]
+#[error("unknown scope `{0}`; use source:NAME, handler:NAME, destination:NAME or hub")]
 pub struct InvalidScope(String);
 
 impl FromStr for HoldScope {
     type Err = InvalidScope;
 
     fn from_str(text: &str) -> Result<Self, InvalidScope> {
+        if text == WHOLE_HUB {
+            return Ok(Self::Hub);
+        }
         let source = text.strip_prefix("source:").map(|name| name.parse().map(Self::Source));
         let scope = match (source, text.parse()) {
             (Some(source), _) => source.ok(),
@@ -81,6 +88,9 @@ impl FromStr for HoldScope {
         scope.ok_or_else(|| InvalidScope(text.chars().take(80).collect()))
     }
 }
+
+/// The text of the scope that has everything.
+const WHOLE_HUB: &str = "hub";
 
 /// A hold to place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +114,13 @@ impl NewHold {
     #[must_use]
     pub fn missing(scope: HoldScope) -> Self {
         Self { scope, reason: MISSING.into(), by: HUB.into(), until: None }
+    }
+
+    /// A hold on the whole hub, placed as it starts. It lasts until an operator ends it.
+    #[must_use]
+    pub fn paused_hub() -> Self {
+        let (reason, by) = ("started with --paused".into(), "operator".into());
+        Self { scope: HoldScope::Hub, reason, by, until: None }
     }
 
     /// True for a hold that [`NewHold::missing`] made.

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use weir_core::business_key::BusinessKey;
 use weir_core::event::{Category, EventType};
-use weir_core::id::{EventId, RequestId};
+use weir_core::id::{DeliveryId, EventId, RequestId};
 use weir_core::name::{SourceName, Target};
 use weir_core::payload::Payload;
 use weir_core::provider::OnRedelivery;
@@ -41,6 +42,8 @@ pub struct NewEvent {
     pub dedup: Option<DedupKey>,
     /// Its part of a batch; none if it is the whole body of the request.
     pub part: Option<Payload>,
+    /// Values by which it is looked up.
+    pub keys: Vec<BusinessKey>,
     pub routed: Routed,
 }
 
@@ -52,6 +55,12 @@ pub struct DedupKey {
     /// Tag of the body. Equal material with another tag means that the sender used an id twice, for
     /// different things. Such an event is stored and marked `id_reused`.
     pub body_tag: u32,
+}
+
+impl DedupKey {
+    /// The tag of an event that has come another way than its twin, in other bytes: equal material
+    /// makes it a duplicate, whatever the tags.
+    pub const ANY_BODY: u32 = u32::MAX;
 }
 
 /// Routes of an event, as a routing table decided them.
@@ -71,6 +80,9 @@ pub struct NewDelivery {
     pub target: Target,
     /// Deliveries with the same key and target are claimed one at a time, in the order of commits.
     pub order_key: Option<Box<str>>,
+    /// The reason that its rule could not be evaluated. It is stored as a dead letter with an
+    /// attempt `condition_error`.
+    pub error: Option<Box<str>>,
 }
 
 /// Result of storing a request. `events` has the order of the request's events.
@@ -90,6 +102,8 @@ pub enum EventIngested {
         id_reused: bool,
         /// True if it has no deliveries.
         unrouted: bool,
+        /// Its first delivery that is a dead letter from the start.
+        dead: Option<DeliveryId>,
     },
     /// An event with the same key is stored already.
     Duplicate {

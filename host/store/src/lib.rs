@@ -20,6 +20,7 @@ use weir_core::time::Clock;
 pub mod audit;
 pub mod claim;
 pub mod error;
+pub mod handler_state;
 pub mod health;
 pub mod hold;
 pub mod ingest;
@@ -38,7 +39,7 @@ pub use claim::{Claim, ClaimGuard, ClaimRequest, ClaimedMessage, Lane, RunGuard}
 pub use error::StoreError;
 pub use ingest::{DedupKey, EventIngested, Ingested, NewDelivery, NewEvent, NewRequest, Routed};
 pub use settle::{
-    AttemptRecord, NewEmit, NewMessage, NewReply, ResponseRecord, RoutedEffects, Settled,
+    AttemptRecord, NewEmit, NewMessage, NewReply, OtherRun, ResponseRecord, RoutedEffects, Settled,
     Settlement,
 };
 pub use store::{Dispatch, Ingest, Maintenance, Operations, Queries, Registry, Store};

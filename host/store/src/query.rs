@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
+use weir_core::business_key::BusinessKey;
 use weir_core::delivery::{DeliveryState, EventStatus, Outcome};
-use weir_core::event::{Category, EventType};
+use weir_core::event::{Category, Event, EventType};
 use weir_core::id::{AttemptId, DeliveryId, EventId, MessageId, RequestId};
 use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
 use weir_core::payload::Payload;
@@ -65,6 +66,10 @@ pub struct EventFilter {
     pub handlers: Vec<HandlerName>,
     /// Destinations, one of which it has a delivery or message for.
     pub destinations: Vec<DestinationName>,
+    /// Business keys, one of which it has.
+    pub keys: Vec<BusinessKey>,
+    /// Text that its body contains, byte for byte.
+    pub text: Option<Box<str>>,
     /// Received at or after.
     pub since: Option<Timestamp>,
     /// Received before.
@@ -76,7 +81,7 @@ pub struct EventFilter {
 pub struct DeliveryFilter {
     pub states: Vec<DeliveryState>,
     pub targets: Vec<Target>,
-    /// Filter of their events, without statuses, handlers and destinations.
+    /// Filter of their events, without statuses, handlers, destinations and text.
     pub of: EventFilter,
 }
 
@@ -111,6 +116,12 @@ pub struct EventDetail {
     pub decisions: Box<str>,
     /// Size of headers and body in bytes.
     pub size: u64,
+    /// Time at which its contents were erased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub erased_at: Option<Timestamp>,
+    /// Its business keys. Not in lists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<BusinessKey>,
     pub deliveries: Vec<DeliveryDetail>,
     #[serde(skip)]
     pub payload: Option<Arc<Payload>>,
@@ -133,6 +144,9 @@ pub struct DeliveryDetail {
     pub generation: u32,
     /// Number of attempts in this generation.
     pub attempts: u32,
+    /// Deliveries of its target with this key are attempted one at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order_key: Option<Arc<str>>,
     /// Time of the next attempt, while it waits.
     pub due_at: Option<Timestamp>,
     /// Reason why the last attempt failed.
@@ -156,6 +170,9 @@ pub struct AttemptDetail {
     pub reason: Option<Box<str>>,
     /// Version of the handler, in hex.
     pub version: Option<String>,
+    /// Run under another version of the handler, which failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other: Option<OtherRunDetail>,
     /// Log of the handler.
     pub log: Option<Box<str>>,
     /// HTTP status of the endpoint's answer.
@@ -164,6 +181,15 @@ pub struct AttemptDetail {
     pub response_snippet: Option<Box<str>>,
     pub messages: Vec<DeliveryDetail>,
     pub emitted: Vec<EventId>,
+}
+
+/// A run under another version of the handler in the same attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OtherRunDetail {
+    /// Version of the handler, in hex.
+    pub version: String,
+    pub outcome: Outcome,
+    pub reason: Option<Box<str>>,
 }
 
 /// A request as it was received.
@@ -188,6 +214,56 @@ pub struct StoredReply {
     pub payload: Payload,
     /// Time until which it is kept.
     pub until: Timestamp,
+}
+
+/// Filter of events in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InOrderFilter {
+    /// Sources; all if there are none.
+    pub sources: Vec<SourceName>,
+    /// Received at or after.
+    pub since: Option<Timestamp>,
+    /// Received before.
+    pub until: Option<Timestamp>,
+    /// One event of this many, by their numbers; 0 and 1 for all.
+    pub every: u32,
+}
+
+/// A page of whole events, oldest first.
+#[derive(Debug, Clone, Default)]
+pub struct EventsInOrder {
+    pub events: Vec<Event>,
+    /// The cursor after each of them.
+    pub cursors: Vec<String>,
+    /// The cursor after all that was looked at: a later page from there has what was stored since.
+    pub reached: String,
+    /// Events that could not be read.
+    pub unreadable: u64,
+    /// Cursor of the next page; none at the end.
+    pub next: Option<String>,
+}
+
+/// The input of a past attempt.
+#[derive(Debug, Clone)]
+pub struct AttemptInput {
+    pub delivery: DeliveryId,
+    pub event: Arc<Event>,
+    /// A part of the outward ids of effects, as the delivery has it now.
+    pub id_round: u32,
+    pub reads: RecordedReads,
+}
+
+/// The reads of a past attempt, as far as they are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecordedReads {
+    /// It read nothing.
+    None,
+    /// The record, as the caller of settle made it.
+    Kept(Box<str>),
+    /// The record had this many bytes, and was not kept.
+    TooLarge(u64),
+    /// The attempt is older than such records, or its record is damaged.
+    Unknown,
 }
 
 /// Selection of totals.

@@ -9,8 +9,14 @@ pub enum EntryKind {
     Breaker,
     /// The current version of a handler, with its manifest.
     Handler,
+    /// Replays by filter that the hub does by itself, by name.
+    Job,
     /// Bytes of a version, by its hash.
     Module,
+    /// The last document of each source that is polled.
+    Poll,
+    /// The last time of each schedule.
+    Schedule,
     /// Secrets that the hub received or made.
     Secret,
     /// The configuration at the last start.
@@ -20,15 +26,27 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
-    pub const ALL: [Self; 6] =
-        [Self::Breaker, Self::Handler, Self::Module, Self::Secret, Self::Setting, Self::Token];
+    pub const ALL: [Self; 9] = [
+        Self::Breaker,
+        Self::Handler,
+        Self::Job,
+        Self::Module,
+        Self::Poll,
+        Self::Schedule,
+        Self::Secret,
+        Self::Setting,
+        Self::Token,
+    ];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Breaker => "breaker",
             Self::Handler => "handler",
+            Self::Job => "job",
             Self::Module => "module",
+            Self::Poll => "poll",
+            Self::Schedule => "schedule",
             Self::Secret => "secret",
             Self::Setting => "setting",
             Self::Token => "token",

@@ -9,7 +9,7 @@ use weir_core::event::EventType;
 use weir_core::id::{AttemptId, DeliveryId, EventId, MessageId};
 use weir_core::name::DestinationName;
 use weir_core::payload::Payload;
-use weir_core::state::ReadSet;
+use weir_core::state::{ReadSet, StateQuota, StateSize};
 use weir_core::time::Timestamp;
 
 use crate::ingest::Routed;
@@ -28,6 +28,8 @@ pub struct Settlement {
     pub effects: RoutedEffects,
     /// Reads of the run, validated whatever `next` is.
     pub reads: ReadSet,
+    /// Quota of the handler's state.
+    pub quota: StateQuota,
 }
 
 /// Record of an attempt.
@@ -40,10 +42,32 @@ pub struct AttemptRecord {
     pub reason: Option<Box<str>>,
     /// Version of the handler: the hash of its module.
     pub version: Option<[u8; 32]>,
+    /// Run under another version of the handler in the same attempt, which failed.
+    pub other: Option<OtherRun>,
     /// Log of the handler, lines of `level\ttext`.
     pub log: Option<Box<str>>,
     /// Answer of the endpoint.
     pub response: Option<ResponseRecord>,
+    /// Answers of the store to the run; none if it asked nothing.
+    pub reads: Option<NewReads>,
+}
+
+/// Record of the reads of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewReads {
+    /// JSON, in the form of the caller.
+    Kept(Box<str>),
+    /// It was too large to be kept: its bytes, or as many as were seen.
+    TooLarge(usize),
+}
+
+/// Run under another version of the handler, without effects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherRun {
+    pub version: [u8; 32],
+    pub outcome: Outcome,
+    /// Reason of its failure; at most 4 KiB.
+    pub reason: Option<Box<str>>,
 }
 
 /// Answer of an endpoint.
@@ -79,6 +103,17 @@ impl RoutedEffects {
     }
 }
 
+impl RoutedEffects {
+    /// True if there are only events, without keys: the effects that a destination's delivery may
+    /// have.
+    #[must_use]
+    pub(crate) fn are_answers(&self) -> bool {
+        let Self { reply, cancels, messages, emits, state } = self;
+        let others = cancels.is_empty() && messages.is_empty() && state.is_empty();
+        reply.is_none() && others && emits.iter().all(|emit| emit.key.is_none())
+    }
+}
+
 /// Answer of a responder, kept in case the sender repeats the request.
 #[derive(Debug, Clone)]
 pub struct NewReply {
@@ -99,9 +134,11 @@ pub struct NewMessage {
     pub delay: Duration,
     /// Key of the handler, for replacing or cancelling it.
     pub key: Option<Box<str>>,
+    /// True if it has the order key of the settled delivery, if that has one.
+    pub ordered: bool,
 }
 
-/// An emitted event to store. Its source is the handler of the settled delivery.
+/// An emitted event to store. Its source is the target of the settled delivery.
 #[derive(Debug, Clone)]
 pub struct NewEmit {
     /// Outward id.
@@ -131,6 +168,11 @@ pub enum Settled {
     StateConflict {
         /// Key or prefix that changed.
         key: Box<str>,
+    },
+    /// The handler's state would exceed its quota. Nothing is stored. The claim still holds.
+    StateFull {
+        /// Size that the state would have.
+        wanted: StateSize,
     },
     /// It emits more events than its root event may still lead to (`DESCENDANTS_MAX`). Nothing is
     /// stored. The claim still holds, so that the delivery can be given up.

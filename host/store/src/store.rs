@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
-use weir_core::id::{DeliveryId, EventId, RequestId};
+use weir_core::id::{AttemptId, DeliveryId, EventId, RequestId};
 use weir_core::name::{HandlerName, Target};
 use weir_core::payload::Payload;
 use weir_core::route::{RouteTable, TableHash};
@@ -14,18 +14,23 @@ use weir_core::state::StateReader;
 use crate::audit::{AuditEntry, AuditFilter, NewAudit};
 use crate::claim::{Claim, ClaimRequest, RunGuard};
 use crate::error::StoreError;
+use crate::handler_state::{
+    HandlerRename, HandlerRenamed, StateChange, StateChanged, StatePage, StateQuery,
+};
 use crate::health::{HostLost, StoreHealth, UnreadableRows};
 use crate::hold::{Hold, HoldId, NewHold};
 use crate::ingest::{Ingested, NewRequest};
 use crate::query::{
-    BoundedCount, CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter,
-    IdLookup, IdMatches, OldestWaiting, PageOf, PageRequest, StoredReply, StoredRequest,
+    AttemptInput, BoundedCount, CountRow, CountsFilter, DeliveryDetail, DeliveryFilter,
+    EventDetail, EventFilter, EventsInOrder, IdLookup, IdMatches, InOrderFilter, OldestWaiting,
+    PageOf, PageRequest, StoredReply, StoredRequest,
 };
 use crate::registry::{CasOutcome, EntryKind, RegistryEntry};
 use crate::rollup::{RollupBatch, RollupQuery, Rollups};
 use crate::settle::{Settled, Settlement};
 use crate::upkeep::{
-    CheckReport, Pruned, ReplayOutcome, ReplayRequest, Retention, RetriedNow, RetryNow,
+    CancelOutcome, CancelSelection, CheckReport, Erased, Pruned, ReplayOutcome, ReplayRequest,
+    Retention, RetriedNow, RetryNow,
 };
 
 /// A whole store.
@@ -105,7 +110,7 @@ pub trait Dispatch: Send + Sync {
     /// first. For one consumer: a later call gets only later ones.
     fn host_lost(&self) -> mpsc::UnboundedReceiver<HostLost>;
 
-    /// Reader of the committed state of one handler. Only a settlement writes state.
+    /// Reader of the committed state of one handler.
     fn state(&self, handler: &HandlerName) -> Arc<dyn StateReader>;
 }
 
@@ -177,6 +182,18 @@ pub trait Queries: Send + Sync {
     /// newest million rows are searched.
     async fn find(&self, lookup: IdLookup) -> Result<IdMatches, StoreError>;
 
+    /// Reads whole events, oldest first, with a limit of events and of their bytes together. A page
+    /// may have fewer, also none, and a cursor. One event is read whatever its size.
+    async fn events_in_order(
+        &self,
+        filter: InOrderFilter,
+        page: PageRequest,
+        bytes_max: usize,
+    ) -> Result<EventsInOrder, StoreError>;
+
+    /// Reads the input of a past attempt. None after retention.
+    async fn attempt_input(&self, id: AttemptId) -> Result<Option<AttemptInput>, StoreError>;
+
     /// Reads the headers and body of a message. None for other deliveries, and after retention.
     async fn message(&self, id: DeliveryId) -> Result<Option<Payload>, StoreError>;
 
@@ -207,6 +224,9 @@ pub trait Queries: Send + Sync {
     /// steps.
     async fn rollups(&self, query: RollupQuery) -> Result<Rollups, StoreError>;
 
+    /// Reads a page of a handler's state.
+    async fn state_page(&self, query: StateQuery) -> Result<StatePage, StoreError>;
+
     /// Rows that could not be read since the store was opened, and were set aside.
     fn unreadable(&self) -> Vec<UnreadableRows>;
 }
@@ -223,6 +243,16 @@ pub trait Operations: Send + Sync {
     /// Cancels the dead letters among these deliveries. Returns them.
     async fn discard(&self, ids: Vec<DeliveryId>) -> Result<Vec<DeliveryId>, StoreError>;
 
+    /// Cancels deliveries that are not finished. The settlement of an attempt that is running then
+    /// is refused.
+    async fn cancel(&self, what: CancelSelection) -> Result<CancelOutcome, StoreError>;
+
+    /// Erases the contents of events: headers, body, keys, the messages and logs of their runs, and
+    /// the events that those emitted. The rows stay, with times, types and outcomes. Deliveries
+    /// that are not finished, and dead letters, are cancelled. Ids that are not stored are passed
+    /// over.
+    async fn erase(&self, events: Vec<EventId>) -> Result<Erased, StoreError>;
+
     /// Places a hold. Deliveries under it keep their state, time and attempts.
     async fn hold(&self, hold: NewHold) -> Result<HoldId, StoreError>;
 
@@ -238,6 +268,25 @@ pub trait Operations: Send + Sync {
 
     /// Adds an entry to the audit log. Retention bounds the log.
     async fn audit_append(&self, entry: NewAudit) -> Result<(), StoreError>;
+
+    /// Writes a handler's state, whole or not at all.
+    async fn change_state(&self, change: StateChange) -> Result<StateChanged, StoreError>;
+
+    /// Removes the first keys of a handler's state that start with a prefix, up to `limit`. Returns
+    /// their number.
+    async fn clear_state(
+        &self,
+        handler: &HandlerName,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<usize, StoreError>;
+
+    /// Renames a handler. No delivery of it may be claimed meanwhile. The old name still finds it,
+    /// for events that were routed before, until [`Operations::end_rename`].
+    async fn rename_handler(&self, rename: HandlerRename) -> Result<HandlerRenamed, StoreError>;
+
+    /// Makes the old name of a renamed handler a name like any other.
+    fn end_rename(&self, from: &HandlerName);
 
     /// Confirms that the clock is right, so that retention may use it again.
     async fn confirm_time(&self) -> Result<(), StoreError>;

@@ -1,17 +1,23 @@
-//! Input and answers of retention, checks, copies, replays and retries.
+//! Input and answers of retention, checks, copies, replays, retries and cancellations.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use weir_core::id::{DeliveryId, EventId};
-use weir_core::name::Target;
+use weir_core::name::{SourceName, Target};
 
 use crate::Routed;
 
 /// Times for which finished data is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retention {
     /// Requests, events and payloads.
     pub payload_life: Duration,
+    /// The same of sources that have lives of their own.
+    pub source_lives: BTreeMap<SourceName, Duration>,
+    /// Bytes in use above which finished events are removed before their time, the oldest first.
+    /// Dead letters and unrouted events are not: an operator may still want them.
+    pub max_bytes: Option<u64>,
     /// Attempts with their logs.
     pub attempt_life: Duration,
     /// Dedup keys. A duplicate within this time is recognised.
@@ -28,6 +34,8 @@ impl Default for Retention {
     fn default() -> Self {
         Self {
             payload_life: 30 * DAY,
+            source_lives: BTreeMap::new(),
+            max_bytes: None,
             attempt_life: 30 * DAY,
             dedup_life: 35 * DAY,
             audit_life: 365 * DAY,
@@ -41,6 +49,10 @@ impl Default for Retention {
 pub struct Pruned {
     /// Events, with their requests, payloads, deliveries and attempts.
     pub events: u64,
+    /// Those of them that were removed before their time, because the store was too large.
+    pub early: u64,
+    /// Bytes in use before this call, if they are above the limit.
+    pub too_large: Option<u64>,
     /// Dedup keys.
     pub keys: u64,
     /// True if there is more to remove now.
@@ -95,6 +107,34 @@ pub struct RetriedNow {
     pub deliveries: Vec<DeliveryId>,
     /// True if the limit left some.
     pub more: bool,
+}
+
+/// Selection of deliveries to cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelSelection {
+    /// One delivery.
+    Delivery(DeliveryId),
+    /// An event's deliveries, and the messages that they led to.
+    Event(EventId),
+}
+
+/// Result of a cancellation.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CancelOutcome {
+    /// The deliveries that were not finished, and are cancelled now.
+    pub deliveries: Vec<DeliveryId>,
+    /// Number of those of which an attempt was running. Its result is refused.
+    pub running: usize,
+}
+
+/// Result of erasing events.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Erased {
+    /// The events whose contents are gone now, with those that handlers emitted while they handled
+    /// them.
+    pub events: Vec<EventId>,
+    /// Number of deliveries that were not finished or were dead letters, and are cancelled now.
+    pub cancelled: usize,
 }
 
 /// An event with its current routes.

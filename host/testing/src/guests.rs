@@ -100,6 +100,51 @@ pub fn printing(line: &str, thousands: u32) -> Vec<u8> {
     )
 }
 
+/// A command that prints this line, unless what it reads has one of these characters: then it
+/// crashes. It does this many thousand steps of work first.
+pub fn failing_on(characters: &str, line: &str, thousands: u32) -> Vec<u8> {
+    let mut checks = String::new();
+    for byte in characters.bytes() {
+        write!(
+            checks,
+            "(if (i32.eq (i32.load8_u (i32.add (i32.const 65536) (local.get $at))) (i32.const {byte}))
+                (then unreachable))"
+        )
+        .unwrap();
+    }
+    let (escaped, size) = (line.replace('"', "\\22"), line.len() + 1);
+    let text = format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "fd_write"
+                (func $fd_write (param i32 i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "fd_read"
+                (func $fd_read (param i32 i32 i32 i32) (result i32)))
+            (memory (export "memory") 2)
+            (data (i32.const 1024) "{escaped}\0a")
+            (func (export "_start") (local $read i32) (local $at i32) (local $work i32)
+                (local.set $work (i32.const {thousands}000))
+                (loop $works
+                    (local.set $work (i32.sub (local.get $work) (i32.const 1)))
+                    (br_if $works (i32.gt_s (local.get $work) (i32.const 0))))
+                (loop $more
+                    (i32.store (i32.const 0) (i32.const 65536))
+                    (i32.store (i32.const 4) (i32.const 65536))
+                    (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+                    (local.set $read (i32.load (i32.const 8)))
+                    (if (local.get $read) (then
+                        (local.set $at (i32.const 0))
+                        (loop $scan
+                            {checks}
+                            (local.set $at (i32.add (local.get $at) (i32.const 1)))
+                            (br_if $scan (i32.lt_u (local.get $at) (local.get $read))))
+                        (br $more))))
+                (i32.store (i32.const 0) (i32.const 1024))
+                (i32.store (i32.const 4) (i32.const {size}))
+                (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#
+    );
+    wat::parse_str(text).unwrap()
+}
+
 /// A command that takes gigabytes and many seconds to compile.
 pub fn costly() -> Vec<u8> {
     command(&woven(3_000, 30_000))

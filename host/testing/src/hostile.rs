@@ -226,7 +226,7 @@ pub fn refused() -> Vec<Refused> {
         ("no-command", wat("(module (func (export \"f\")))"), "_start"),
         ("wrong-world", wat("(component)"), "world `handler`"),
         ("foreign-import", wat("(component (import \"acme:db/sql@1.0.0\" (instance)))"), "acme:db"),
-        ("contract-0-1-1", File::Guest("contract-0-1-1"), "needs contract 0.1.1 (state.get-bytes)"),
+        ("contract-0-1-2", File::Guest("contract-0-1-2"), "needs contract 0.1.2 (state.get-bytes)"),
         ("contract-0-2-0", File::Guest("contract-0-2-0"), "needs contract 0.2.0"),
         ("start-loops", File::Of(start), "limit of 1s"),
         ("describe-traps", File::Guest("describe-traps"), "describe failed: "),

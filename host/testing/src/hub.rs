@@ -104,6 +104,12 @@ grace = "200ms"
         self
     }
 
+    /// Adds `--paused` to the first start.
+    pub fn paused(mut self) -> Self {
+        self.launch.paused = true;
+        self
+    }
+
     /// Writes a private file into the hub's folder.
     pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         let path = self.folder.path().join(name);
@@ -214,13 +220,14 @@ pub struct RunningHub {
 }
 
 impl RunningHub {
-    async fn start(folder: TempDir, launch: Launch) -> Self {
+    async fn start(folder: TempDir, mut launch: Launch) -> Self {
         let mut process = launch
             .command()
             .arg("serve")
             .arg("--config")
             .arg(folder.path().join("weir.toml"))
             .args(launch.development.then_some("--dev"))
+            .args(std::mem::take(&mut launch.paused).then_some("--paused"))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

@@ -17,6 +17,8 @@ pub(crate) struct Launch {
     pub(crate) under: Vec<String>,
     /// Adds `--dev`.
     pub(crate) development: bool,
+    /// Adds `--paused`, at the first start only.
+    pub(crate) paused: bool,
     /// Variables that are added to the environment.
     pub(crate) env: Vec<(String, String)>,
 }

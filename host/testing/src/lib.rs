@@ -5,8 +5,10 @@
 //! - [`browser`]: a real browser, for the pages of the console
 //! - [`hub`]: a hub in a child process, and what a test asks of it
 //! - [`sink`]: an endpoint that records what it is sent
+//! - [`relay`]: a way to a server that can be taken away
 //! - [`guests`]: handlers that are committed, and handlers written as WebAssembly text
 //! - [`hostile`]: handlers and files that misbehave, with their outcomes
+//! - [`strangers`]: bodies that would do something if they were more than text
 //! - [`clock`]: a clock that the test sets
 //! - [`wait`]: waiting for a state
 
@@ -25,10 +27,13 @@ pub mod guests;
 pub mod hostile;
 pub mod hub;
 mod launch;
+pub mod relay;
 pub mod sink;
+pub mod strangers;
 pub mod wait;
 
 pub use clock::ManualClock;
 pub use hub::{RunningHub, TestHub};
+pub use relay::Relay;
 pub use sink::Sink;
 pub use wait::until;

@@ -22,6 +22,8 @@ use crate::wait::until;
 /// A recorded request.
 #[derive(Debug, Clone)]
 pub struct Received {
+    /// The path with its query.
+    pub path: String,
     pub headers: HeaderMap,
     pub body: Bytes,
     pub at: Instant,
@@ -122,7 +124,9 @@ async fn answer(
     let Ok(body) = body.collect().await else {
         return Ok(Response::builder().status(400).body(Full::default()).unwrap());
     };
-    let received = Received { headers: parts.headers, body: body.to_bytes(), at: Instant::now() };
+    let path = parts.uri.path_and_query().map_or_else(String::new, ToString::to_string);
+    let (headers, body, at) = (parts.headers, body.to_bytes(), Instant::now());
+    let received = Received { path, headers, body, at };
     inner.received.lock().unwrap().push(received);
     let planned = inner.planned.lock().unwrap().pop_front();
     let otherwise = || match inner.otherwise.load(Ordering::Acquire) {

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::hub::Console;
+use weir_testing::guests::committed;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_the_overview_to_a_fixed_and_requeued_event_in_few_clicks() {
@@ -101,4 +102,31 @@ async fn a_wrong_token_is_refused_on_the_page() {
     console.browser.click_text("Sign in").await;
     console.browser.until_text("main", "The token is wrong").await;
     assert!(console.path().await.starts_with("/login"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_is_rolled_back_from_its_page() {
+    let Some(console) = Console::start().await else { return };
+    let (browser, hub) = (&console.browser, &console.hub);
+    let first = hub.until_ready("orders").await["version"].as_str().unwrap().to_owned();
+    hub.put_handler("orders", committed("probe"));
+    hub.until_handler("orders", |h| h["version"] != *first).await;
+    console.go("/handlers/orders").await;
+    browser.until_text("main", "On probation.").await;
+    browser.click_text("Roll back").await;
+    browser.until_text("main", "Rolled back.").await;
+    hub.until_handler("orders", |h| h["version"] == *first).await;
+    browser.click_text("Pin this version").await;
+    browser.until_text("main", "Pinned").await;
+
+    console.go("/handlers/orders/state").await;
+    browser.type_into("#key", "order:1").await;
+    browser.type_into("#value", "open").await;
+    browser.click_text("Set").await;
+    browser.until_text("main", "The key is set.").await;
+    let value = hub.cli_ok(&["handlers", "state", "orders", "get", "order:1"]);
+    assert_eq!(value.trim(), "open");
+    browser.click_text("Remove").await;
+    browser.until_text("main", "No keys.").await;
+    console.assert_quiet("the pages of a handler").await;
 }

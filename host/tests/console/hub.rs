@@ -63,6 +63,7 @@ impl Console {
         let dead = hub.push("push", id, body.to_string().as_bytes()).await.accepted();
         hub.until_status(&dead, "dead_letter").await;
         hub.post("github", &[("x-github-event", "push")], b"{}").await;
+        hub.cli_ok(&["replay", "--dead-letters", "--until", "1h", "--job", "nightly"]);
         let console = Self { hub, chat, ledger, browser, dead };
         console.browser.zone("Europe/Berlin").await;
         // The first page tells the hub the zone, and is loaded again.
@@ -112,6 +113,15 @@ impl Console {
     }
 }
 
+/// Signs a browser in at a hub that has something to show.
+pub(crate) async fn sign_in(browser: &Browser, hub: &RunningHub) {
+    browser.go(&format!("http://{}/login", hub.admin)).await;
+    browser.type_into("#token", &hub.token().unwrap()).await;
+    browser.click_text("Sign in").await;
+    browser.until_text(".side", "Overview").await;
+    browser.until_text(".top", "operator").await;
+}
+
 /// Every page that a reader can go to, of this hub.
 pub(crate) fn pages(console: &Console) -> Vec<(&'static str, String)> {
     vec![
@@ -133,9 +143,12 @@ pub(crate) fn pages(console: &Console) -> Vec<(&'static str, String)> {
         ("source", "/sources/github".to_owned()),
         ("handlers", "/handlers".to_owned()),
         ("handler", "/handlers/orders".to_owned()),
+        ("handler-state", "/handlers/orders/state".to_owned()),
         ("destinations", "/destinations".to_owned()),
         ("destination", "/destinations/ledger".to_owned()),
         ("routes", "/routes".to_owned()),
+        ("jobs", "/jobs".to_owned()),
+        ("job", "/jobs/nightly".to_owned()),
         ("inbox", "/inbox".to_owned()),
         ("settings", "/settings".to_owned()),
         ("audit", "/audit".to_owned()),

@@ -5,6 +5,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     clippy::print_stderr,
     reason = "a test says what it expects by panicking"
 )]
@@ -12,6 +13,9 @@
 mod accessible;
 mod acting;
 mod hub;
+mod jobs;
 mod looks;
 mod reading;
+mod scale;
 mod strangers;
+mod wholes;

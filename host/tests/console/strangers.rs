@@ -2,28 +2,17 @@
 
 use serde_json::json;
 
-use crate::hub::Console;
+use weir_testing::strangers::{bodies, long_bodies};
 
-/// Bodies that would do something if anything on the way to the page took them for more than text.
-const HOSTILE: [&[u8]; 9] = [
-    br#"{"name":"<script>document.title='owned'</script>"}"#,
-    br#"{"name":"<img src=x onerror=\"document.title='owned'\">"}"#,
-    br#"{"__proto__":{"polluted":true},"constructor":{"prototype":{"polluted":true}}}"#,
-    "{\"file\":\"invoice\u{202e}fdp.exe\",\"zero\":\"a\u{200b}b\"}".as_bytes(),
-    br#"{"note":"\u001b[2J\u001b]0;owned\u0007"}"#,
-    b"</script></style></title><script>document.title='owned'</script>",
-    b"\xff\xfe\x00<script>document.title='owned'</script>\x9c",
-    br#"{"url":"javascript:document.title='owned'","n":9007199254740993123}"#,
-    b"' onmouseover='document.title=1' x='",
-];
+use crate::hub::Console;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_payloads_stay_text_on_every_view() {
     let Some(console) = Console::start().await else { return };
     let browser = &console.browser;
-    for (number, body) in HOSTILE.iter().enumerate() {
+    for (number, (name, body)) in bodies().into_iter().chain(long_bodies()).enumerate() {
         let id = format!("<b>{number}</b>\" onclick=\"document.title='owned'");
-        let event = console.hub.push("push", &id, body).await.accepted();
+        let event = console.hub.push("push", &id, &body).await.accepted();
         for view in ["", "?view=raw", "?view=hex", "?view=headers", "?show=why"] {
             console.go(&format!("/events/{event}{view}")).await;
             let owned = browser.run(
@@ -31,7 +20,7 @@ async fn hostile_payloads_stay_text_on_every_view() {
                  || document.querySelectorAll('main script, main img, main b b, [onclick]').length > 0",
                 json!([]),
             );
-            assert_eq!(owned.await, false, "body {number} on {view}");
+            assert_eq!(owned.await, false, "{name} on {view}");
         }
     }
     console.go("/events").await;
@@ -43,7 +32,7 @@ async fn hostile_payloads_stay_text_on_every_view() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hidden_characters_are_named_and_large_numbers_are_exact() {
     let Some(console) = Console::start().await else { return };
-    let event = console.hub.push("push", "hidden", HOSTILE[3]).await.accepted();
+    let event = console.hub.push("push", "hidden", &bodies()[3].1).await.accepted();
     console.go(&format!("/events/{event}")).await;
     let said = console.browser.text("#body").await;
     assert!(said.contains("U+202E") && said.contains("U+200B"), "{said}");

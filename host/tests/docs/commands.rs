@@ -123,12 +123,18 @@ fn api() {
     run("host/docs/api.md");
 }
 
+#[test]
+fn local() {
+    run("host/docs/local.md");
+}
+
 /// The documents that the tests above run.
-const RUN: [&str; 7] = [
+const RUN: [&str; 8] = [
     "README.md",
     "host/docs/api.md",
     "host/docs/configuration.md",
     "host/docs/handlers.md",
+    "host/docs/local.md",
     "host/docs/operating.md",
     "host/docs/providers.md",
     "host/docs/security.md",
@@ -170,7 +176,8 @@ fn every_command_in_the_text_exists_with_its_flags() {
     assert!(mentioned.len() > 10, "{mentioned:?}");
     for command in mentioned {
         let is_word = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
-        let words = command.split(' ').take_while(is_word).filter(|word| !word.starts_with('-'));
+        // What follows a flag may be its value.
+        let words = command.split(' ').take_while(|word| is_word(word) && !word.starts_with('-'));
         let out = Command::new(WEIR).args(words).arg("--help").output().unwrap();
         let help = String::from_utf8_lossy(&out.stdout);
         assert!(out.status.success(), "`weir {command}` in a document");

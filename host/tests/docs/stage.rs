@@ -132,6 +132,9 @@ impl Stage {
         let refused = self.command(Path::new(WEIR)).args(wrong).output().unwrap();
         assert!(!refused.status.success());
         self.until("a dead letter", || self.first("dead-letters list --json", "id"));
+        let nightly =
+            ["--source", "github", "--until", "1h", "--rate", "50/s", "--request", "nightly"];
+        self.weir(&[&["replay", "--dead-letters"][..], &nightly].concat());
         self.until("a delivered event", || self.first("events --status processed --json", "id"));
     }
 

@@ -195,6 +195,36 @@ async fn paused_destinations_and_old_holds_raise_alerts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_begins_and_ends_within_the_quiet_time_is_not_told() {
+    let alarm = Sink::start().await;
+    let bad = Sink::answering([410, 200, 410, 200].map(|status| (status, vec![]))).await;
+    let hub = TestHub::new()
+        .github()
+        .destination("alarm", &alarm, "")
+        .destination(
+            "bad",
+            &bad,
+            "breaker = { pause = \"50ms\" }\nretry = { schedule = [\"10ms\"] }",
+        )
+        .config(TO_ALARM)
+        .config("[[route]]\non = [\"github:*\"]\nto = \"bad\"")
+        .start()
+        .await;
+    for id in ["first", "second"] {
+        let event = hub.push("push", id, b"{}").await.accepted();
+        hub.until_status(&event, "processed").await;
+        until_told(&alarm, "destination.ok").await;
+    }
+    a_later_look(&hub, &alarm).await;
+    let state = hub.api("/api/v1/destinations").await;
+    let bad = state["items"].as_array().unwrap().iter().find(|one| one["name"] == "bad").unwrap();
+    assert_eq!((&bad["times_failing"], &bad["state"]), (&2.into(), &"ok".into()), "{state}");
+    for kind in ["destination.failing", "destination.ok"] {
+        assert_eq!(alerts(&hub, kind).await.len(), 1, "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failed_store_is_alerted_without_the_store() {
     let alarm = Sink::start().await;
     let alerts = format!("[alerts]\nalert_url = \"{}\"\nallow = [\"@private\"]", alarm.url());

@@ -215,3 +215,48 @@ async fn a_changed_destination_makes_its_failed_deliveries_due_at_start() {
     assert_eq!(sink.until_received(2).await.len(), 2);
     assert_eq!(hub.event(&event).await["deliveries"][0]["attempts"], 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_business_key_and_a_text_find_an_event() {
+    let hub = TestHub::new().github().config("index = { order = \"/order/id\" }").start().await;
+    let of =
+        async |delivery, body: &str| hub.push("push", delivery, body.as_bytes()).await.accepted();
+    let first = of("d1", r#"{"order":{"id":1234},"note":"by courier"}"#).await;
+    let second = of("d2", r#"{"order":{"id":1235},"note":"by post"}"#).await;
+    let keyed = hub.cli_ok(&["events", "--key", "order=1234"]);
+    assert!(keyed.contains(&first) && !keyed.contains(&second), "{keyed}");
+    assert!(hub.cli_ok(&["events", &first]).contains("keys       order=1234"));
+    let page = hub.api("/api/v1/events?key=order%3D1234,order%3D1235").await;
+    assert_eq!(page["items"].as_array().unwrap().len(), 2, "{page}");
+    let found = hub.cli_ok(&["find", "by courier"]);
+    assert!(found.contains(&first) && !found.contains(&second), "{found}");
+    assert!(hub.cli_ok(&["find", "by pigeon"]).contains("no event found"));
+    let (_, wrong) = hub.cli_err(&["events", "--key", "order"]);
+    assert!(wrong.contains("a key is written NAME=VALUE"), "{wrong}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_erased_is_gone_from_every_view() {
+    let sink = Sink::start().await;
+    let hub = TestHub::new()
+        .github()
+        .config("index = { customer = \"/customer\" }")
+        .destination("sink", &sink, "")
+        .config("[[route]]\non = [\"github:*\"]\nto = \"sink\"")
+        .start()
+        .await;
+    let body = br#"{"customer":"ann.private"}"#;
+    let event = hub.push("push", "d1", body).await.accepted();
+    hub.until_status(&event, "processed").await;
+    let dry = hub.cli_ok(&["erase", "--key", "customer=ann.private"]);
+    assert!(dry.contains(&event) && dry.contains("--yes does it"), "{dry}");
+    assert!(hub.cli_ok(&["events", &event]).contains("ann.private"));
+    let done = hub.cli_ok(&["erase", "--key", "customer=ann.private", "--yes"]);
+    assert!(done.contains("erased 1 event"), "{done}");
+    let shown = hub.cli_ok(&["events", &event, "--json"]);
+    assert!(!shown.contains("ann.private") && shown.contains("erased_at"), "{shown}");
+    assert!(hub.cli_ok(&["find", "ann.private"]).contains("no event found"));
+    let (_, replay) = hub.cli_err(&["replay", &event]);
+    assert!(replay.contains("were erased at"), "{replay}");
+    assert!(hub.cli_ok(&["audit"]).contains("customer=ann.private"));
+}

@@ -93,12 +93,14 @@ async fn a_sample_from_the_page_arrives_in_the_inbox() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_say_where_each_value_comes_from() {
-    let hub = TestHub::new().github().config("[retention]\npayload_life = \"9d\"").start().await;
+    const LIVES: &str = "[retention]\npayload_life = \"9d\"\nhold_life = \"20d\"";
+    let hub = TestHub::new().github().config(LIVES).start().await;
     let settings = page(&hub, "/settings").await;
     assert!(settings.contains("retention.payload_life") && settings.contains("9d"), "{settings}");
     assert!(settings.contains("{ file = &quot;github.secret&quot; }"), "{settings}");
-    let changed = hub.configured().replace("9d", "8d");
-    hub.write("weir.toml", &changed);
+    hub.write("weir.toml", &hub.configured().replace("9d", "8d"));
+    assert!(!page(&hub, "/settings").await.contains("after a restart"));
+    hub.write("weir.toml", &hub.configured().replace("20d", "21d"));
     assert!(page(&hub, "/settings").await.contains("after a restart"));
 }
 

@@ -9,10 +9,12 @@ use weir_testing::wait::until;
 
 const TO_SINK: &str = "[grant]\ndestinations = [\"sink\"]\n";
 
-/// The last JSON document that a command printed.
+/// The last JSON document that a command printed, without the name of the job.
 fn counted(hub: &RunningHub, args: &[&str]) -> Value {
     let said = hub.cli_ok(args);
-    serde_json::from_str(said.lines().last().unwrap()).unwrap()
+    let mut last: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    last.as_object_mut().unwrap().remove("job");
+    last
 }
 
 async fn unrouted(hub: &RunningHub) -> usize {
@@ -128,7 +130,8 @@ async fn dead_letters_are_replayed_by_target_once() {
 
     let all = hub.cli_ok(&["replay", "--dead-letters", "--rate", "5/s", "--json"]);
     let steps: Vec<Value> = all.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(steps[0], json!({"done": 5, "of": 12, "deliveries": 5}), "a page at a time");
+    let first = json!({"done": 5, "of": 12, "deliveries": 5});
+    assert!(steps.contains(&first), "as many at a time as the rate permits: {all}");
     assert_eq!(steps.last().unwrap()["deliveries"], 12, "{all}");
     sink.until_received(24).await;
     until("no dead letters", async || {

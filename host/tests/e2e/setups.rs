@@ -6,9 +6,10 @@ use std::process::Command;
 
 use weir::config::{Config, load_text};
 use weir_core::alert::ALERT_TYPES;
-use weir_core::event::{Category, EventType};
+use weir_core::event::{Category, EventFacts, EventType};
 use weir_core::name::{SourceName, Target};
-use weir_core::route::{EventFacts, RouteTable, Rule};
+use weir_core::route::{RouteTable, Rule};
+use weir_core::time::Timestamp;
 
 use weir_testing::hub::weir;
 
@@ -107,7 +108,10 @@ fn every_pattern_of_every_setup_routes_an_event() {
                 let fitting = events.iter().find(|(s, kind, c)| pattern.matches(s, kind, *c));
                 let (source, kind, category) =
                     fitting.unwrap_or_else(|| panic!("{folder:?}: nothing fits {pattern}"));
-                let facts = EventFacts { source, kind, category: *category, payload: None };
+                let facts = EventFacts {
+                    category: *category,
+                    ..EventFacts::new(source, kind, Timestamp::from_millis(0))
+                };
                 let decided = table.route(&facts);
                 assert!(decided.iter().any(|d| d.rule.target == *target), "{folder:?}: {pattern}");
             }

@@ -121,10 +121,13 @@ async fn a_setting_that_needs_a_restart_is_named() {
     let hub =
         TestHub::new().github().destination("sink", &sink, RARELY).config(ROUTE).start().await;
     let changed = hub.configured().replace("concurrency = 1", "concurrency = 2");
-    hub.write("weir.toml", &format!("{changed}\n[retention]\npayload_life = \"3d\"\n"));
+    hub.write(
+        "weir.toml",
+        &format!("{changed}\n[retention]\nhold_life = \"3d\"\n[runs]\nslots = 3\n"),
+    );
     until("the changes to be named", async || {
         let parts =
-            ["[destinations.sink], [retention] changed; restart to apply (sources are reloaded)"];
+            ["[runs], retention.hold_life changed; restart to apply (the rest is reloaded)"];
         if hub.log.having(&parts).is_empty() { Err(hub.log.all()) } else { Ok(()) }
     })
     .await;

@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests may spawn tasks directly")]
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
 
+mod big_guests;
 mod bursts;
 mod neighbours;
 

@@ -16,12 +16,12 @@ const EVENTS: usize = 150;
 /// are always busy.
 const HOSTILE_EVENTS_PER_SECOND: u32 = 10;
 /// A p99 below this depends more on the machine than on the hub.
-const NOISE: Duration = Duration::from_millis(100);
+pub(crate) const NOISE: Duration = Duration::from_millis(100);
 /// Approximate number of thread wake-ups between an event and its effect. On a machine with slow
 /// wake-ups the bound is wider.
-const WAKE_UPS: u32 = 10;
+pub(crate) const WAKE_UPS: u32 = 10;
 /// Other load on the machine only makes the figures worse, so one good round of these is enough.
-const ROUNDS: usize = 5;
+pub(crate) const ROUNDS: usize = 5;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_handlers_do_not_double_the_p99_of_another_handler() {
@@ -61,7 +61,7 @@ async fn hostile_handlers_do_not_double_the_p99_of_another_handler() {
 
 /// The 99th percentile of the time from posting an event to its effect at the sink. Stops early if
 /// it is over a second.
-async fn p99(hub: &RunningHub, sink: &Sink, run: &str) -> Duration {
+pub(crate) async fn p99(hub: &RunningHub, sink: &Sink, run: &str) -> Duration {
     let mut posted = HashMap::new();
     let mut slow = 0;
     for n in 0..EVENTS {
@@ -89,7 +89,7 @@ async fn p99(hub: &RunningHub, sink: &Sink, run: &str) -> Duration {
 }
 
 /// The 99th percentile of the delay with which a timer wakes a task, measured until `over` is set.
-async fn lateness(over: Arc<AtomicBool>) -> Duration {
+pub(crate) async fn lateness(over: Arc<AtomicBool>) -> Duration {
     let mut late = Vec::new();
     let mut beat = tokio::time::interval(Duration::from_millis(10));
     while !over.load(Ordering::Relaxed) {

@@ -10,6 +10,7 @@
 mod files;
 mod imports;
 mod lines;
+mod locks;
 mod names;
 mod words;
 
@@ -83,4 +84,11 @@ fn folders_import_in_one_direction() {
 #[test]
 fn the_glossary_has_at_most_forty_words() {
     assert_none("glossary", words::glossary(&files::text("host/README.md")));
+}
+
+#[test]
+fn fuzz_targets_lock_what_the_core_depends_on() {
+    let manifest = files::text("host/core/Cargo.toml");
+    let lock = files::text("host/fuzz/Cargo.lock");
+    assert_none("lock file", locks::not_locked("weir-core", &manifest, &lock));
 }

@@ -21,7 +21,7 @@ impl Provider {
         params: &Params,
     ) -> Result<Verifier, SecretError> {
         if secrets.is_empty() && self.receives_secret() {
-            return Ok(Verifier::awaiting_secret());
+            return Ok(Verifier::refusing());
         }
         let verifier = Verifier::new(&self.schemes, self.policy, secrets, params)?;
         let by_query = self.methods.iter().any(|method| payload_is_query(method, b""));
@@ -90,6 +90,16 @@ impl Provider {
     ) -> Result<Identified, IdentifyError> {
         let scheme = self.scheme(Some(&verified.scheme));
         self.identity.identify(facts, verified, scheme.map(|scheme| &**scheme))
+    }
+
+    /// Identifies the events of a request that no signature vouches for, such as a sample. Not for
+    /// what a sender sends.
+    pub fn identify_unverified(
+        &self,
+        facts: &RequestFacts<'_>,
+    ) -> Result<Identified, IdentifyError> {
+        let scheme = self.schemes.first().map(|scheme| scheme.name.clone()).unwrap_or_default();
+        self.identify(facts, &Verified::assumed(scheme))
     }
 
     /// The answer, if this request is a handshake: before verification (`verified` is `None`) only

@@ -9,8 +9,8 @@ mod stored;
 mod table;
 
 pub use pattern::{Glob, InvalidPattern, Pattern};
-pub use rule::{Condition, Decision, EventFacts, Rule, RuleDecision};
+pub use rule::{Decision, Rule, RuleDecision};
 pub use stored::{
     CorruptTable, NotDelivered, StoredRule, decisions_text, read_decisions, read_table, table_text,
 };
-pub use table::{RouteTable, TableHash, deliveries};
+pub use table::{RouteTable, RoutedTo, TableHash, deliveries};

@@ -61,7 +61,7 @@ pub fn table_text(rules: &[Rule]) -> String {
             target: rule.target.to_string().into(),
             on: rule.patterns.iter().map(|pattern| pattern.as_str().into()).collect(),
             when: rule.condition.as_ref().map(|condition| condition.as_str().into()),
-            order_by: rule.order_by.as_ref().map(|selector| selector.to_string().into()),
+            order_by: rule.order_by.as_ref().map(|order_by| order_by.as_str().into()),
         }));
     }
     text
@@ -160,9 +160,11 @@ pub fn read_decisions(text: &str) -> Option<Vec<NotDelivered>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::condition::OrderKey;
     use crate::name::{DestinationName, HandlerName};
-    use crate::selector::Selector;
 
     fn patterns(texts: &[&str]) -> Vec<Pattern> {
         texts.iter().map(|p| Pattern::parse(p).unwrap()).collect()
@@ -182,7 +184,7 @@ mod tests {
     fn stored_table_reads_back() {
         let ops = Target::Destination(DestinationName::new("ops").unwrap());
         let orders = Target::Handler(HandlerName::new("orders").unwrap());
-        let order_by = Some(Selector::parse("/id").unwrap());
+        let order_by = Some(Arc::new(OrderKey::parse("event.body.id").unwrap()));
         let rules = [
             Rule::new("handler:orders", orders.clone(), patterns(&["github:issues", "*:*"])),
             Rule::new("responder:github", orders, Vec::new()),
@@ -193,7 +195,7 @@ mod tests {
             stored("handler:orders", "handler:orders", &["github:issues", "*:*"]),
             stored("responder:github", "handler:orders", &[]),
             StoredRule {
-                order_by: Some("/id".into()),
+                order_by: Some("event.body.id".into()),
                 ..stored("route:1", "destination:ops", &["a:x -> handler:b"])
             },
         ];

@@ -5,10 +5,12 @@ use std::fmt;
 use rustc_hash::{FxHashMap, FxHashSet};
 use sha2::{Digest, Sha256};
 
+use crate::condition::LazyEvent;
+use crate::event::EventFacts;
 use crate::name::{SourceName, Target};
 
 use super::pattern::Pattern;
-use super::rule::{Decision, EventFacts, Rule, RuleDecision};
+use super::rule::{Decision, Rule, RuleDecision};
 use super::stored::table_text;
 
 /// The hash of a routing table's text. An event refers to the table that routed it by this.
@@ -37,6 +39,8 @@ pub struct RouteTable {
     any_source: Vec<usize>,
     /// Rules whose target another rule has too.
     shared_targets: FxHashSet<usize>,
+    /// True if a rule has a condition or an order key.
+    has_expressions: bool,
     reads_payload: bool,
     hash: TableHash,
 }
@@ -63,29 +67,43 @@ impl RouteTable {
         }
         let shared_targets =
             by_target.into_values().filter(|rules| rules.len() > 1).flatten().collect();
-        let reads_payload = rules.iter().any(|r| r.condition.is_some() || r.order_by.is_some());
+        let has_expressions = rules.iter().any(|r| r.condition.is_some() || r.order_by.is_some());
+        let reads_payload = rules.iter().any(Rule::reads_payload);
         let hash = hash(&rules);
-        Self { rules, by_source, any_source, shared_targets, reads_payload, hash }
+        Self { rules, by_source, any_source, shared_targets, has_expressions, reads_payload, hash }
     }
 
     /// The decisions on an event, in the order of the rules. A rule without a matching pattern is
     /// left out and costs no allocation: that it does not match follows from the table's text.
     #[must_use]
     pub fn route(&self, facts: &EventFacts<'_>) -> Vec<RuleDecision<'_>> {
-        let named = self.by_source.get(facts.source.as_str()).map_or(&[][..], Vec::as_slice);
-        let decide = |index: usize| {
-            let rule = &self.rules[index];
-            let decision = rule.decide(facts)?;
-            Some(RuleDecision {
-                rule,
-                decision,
-                shares_target: self.shared_targets.contains(&index),
-            })
-        };
-        Merged(named, &self.any_source).filter_map(decide).collect()
+        if !self.has_expressions {
+            return self.decisions(facts, |rule| {
+                rule.matching_pattern(facts)?;
+                Some(Decision::Deliver { order_key: None })
+            });
+        }
+        // The body is parsed at most once for all rules, and only if one reads it.
+        let event = LazyEvent::new(*facts);
+        self.decisions(facts, |rule| rule.decide(&event))
     }
 
-    /// True if a rule has a condition or an order key, so that [`EventFacts::payload`] is needed.
+    fn decisions<'t>(
+        &'t self,
+        facts: &EventFacts<'_>,
+        decide: impl Fn(&'t Rule) -> Option<Decision<'t>>,
+    ) -> Vec<RuleDecision<'t>> {
+        let named = self.by_source.get(facts.source.as_str()).map_or(&[][..], Vec::as_slice);
+        let decided = |index: usize| {
+            let rule = &self.rules[index];
+            let decision = decide(rule)?;
+            let shares_target = self.shared_targets.contains(&index);
+            Some(RuleDecision { rule, decision, shares_target })
+        };
+        Merged(named, &self.any_source).filter_map(decided).collect()
+    }
+
+    /// True if a rule reads headers, query or body, so that [`EventFacts::payload`] is needed.
     #[must_use]
     pub fn reads_payload(&self) -> bool {
         self.reads_payload
@@ -103,7 +121,7 @@ impl RouteTable {
         source: &SourceName,
     ) -> impl Iterator<Item = (&'t Target, &'t Pattern, Option<&'t str>)> {
         self.rules.iter().flat_map(move |rule| {
-            let condition = rule.condition.as_ref().map(|condition| condition.as_str());
+            let condition = rule.condition.as_deref().map(|condition| condition.as_str());
             let reaching = rule.patterns.iter().filter(move |pattern| pattern.reaches(source));
             reaching.map(move |pattern| (&rule.target, pattern, condition))
         })
@@ -121,20 +139,42 @@ impl RouteTable {
     }
 }
 
+/// A target that gets an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoutedTo<'t> {
+    pub target: &'t Target,
+    pub order_key: Option<Box<str>>,
+    /// The reason that its rule could not be evaluated: its delivery is a dead letter at once.
+    pub error: Option<Box<str>>,
+}
+
 /// The targets that get an event, each once, with the order key of the first rule that delivers.
-pub fn deliveries<'t>(
-    decisions: Vec<RuleDecision<'t>>,
-) -> impl Iterator<Item = (&'t Target, Option<Box<str>>)> {
+/// A target whose rules could not be evaluated gets a dead letter, unless one of them delivers.
+pub fn deliveries<'t>(decisions: Vec<RuleDecision<'t>>) -> impl Iterator<Item = RoutedTo<'t>> {
+    let failed = |d: &RuleDecision<'_>| matches!(d.decision, Decision::Error { .. });
+    let delivering: Vec<&Target> = match decisions.iter().any(|d| d.shares_target && failed(d)) {
+        true => {
+            let delivers = |d: &&RuleDecision<'t>| matches!(d.decision, Decision::Deliver { .. });
+            decisions.iter().filter(delivers).map(|d| &d.rule.target).collect()
+        }
+        false => Vec::new(),
+    };
     let mut shared: Vec<&Target> = Vec::new();
     decisions.into_iter().filter_map(move |RuleDecision { rule, decision, shares_target }| {
-        let Decision::Deliver { order_key } = decision else { return None };
+        let target = &rule.target;
+        let routed = match decision {
+            Decision::Deliver { order_key } => RoutedTo { target, order_key, error: None },
+            Decision::Error { .. } if delivering.contains(&target) => return None,
+            Decision::Error { reason } => RoutedTo { target, order_key: None, error: Some(reason) },
+            Decision::NotMatched { .. } => return None,
+        };
         if shares_target {
-            if shared.contains(&&rule.target) {
+            if shared.contains(&target) {
                 return None;
             }
-            shared.push(&rule.target);
+            shared.push(target);
         }
-        Some((&rule.target, order_key))
+        Some(routed)
     })
 }
 
@@ -170,11 +210,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::condition::{Condition, OrderKey};
     use crate::event::EventType;
     use crate::name::{DestinationName, HandlerName};
     use crate::payload::Payload;
-    use crate::route::{Condition, decisions_text};
-    use crate::selector::Selector;
+    use crate::route::decisions_text;
+    use crate::time::Timestamp;
 
     fn patterns(texts: &[&str]) -> Vec<Pattern> {
         texts.iter().map(|p| Pattern::parse(p).unwrap()).collect()
@@ -190,42 +231,40 @@ mod tests {
         Rule::new(id, target, patterns(texts))
     }
 
-    /// Holds for bodies with this text.
-    #[derive(Debug)]
-    struct BodyHas(&'static str);
+    fn when(text: &str) -> Option<Arc<Condition>> {
+        Some(Arc::new(Condition::parse(text).unwrap()))
+    }
 
-    impl Condition for BodyHas {
-        fn as_str(&self) -> &str {
-            self.0
-        }
-
-        fn false_clause(&self, facts: &EventFacts<'_>) -> Result<Option<&str>, Box<str>> {
-            let body = &facts.payload.ok_or("no payload")?.body;
-            let body = std::str::from_utf8(body).map_err(|_| "not UTF-8")?;
-            Ok((!body.contains(self.0)).then_some(self.0))
-        }
+    fn with_facts<T>(body: Option<&[u8]>, f: impl FnOnce(&EventFacts<'_>) -> T) -> T {
+        let (source, kind) = (SourceName::stored("github"), EventType::new("push").unwrap());
+        let payload = body.map(|body| Payload::new("application/json", body.to_vec().into()));
+        f(&EventFacts {
+            id: None,
+            source: &source,
+            kind: &kind,
+            category: None,
+            delivery_id: None,
+            received_at: Timestamp::from_millis(0),
+            payload: payload.as_ref(),
+        })
     }
 
     fn decided(table: &RouteTable, body: Option<&[u8]>) -> Vec<String> {
-        let (source, kind) = (SourceName::stored("github"), EventType::new("push").unwrap());
-        let payload = body.map(|body| Payload::new("application/json", body.to_vec().into()));
-        let payload = payload.as_ref();
-        let facts = EventFacts { source: &source, kind: &kind, category: None, payload };
         let shown = |d: &RuleDecision<'_>| match &d.decision {
             Decision::Deliver { order_key: None } => format!("{} delivers", d.rule.id),
             Decision::Deliver { order_key: Some(key) } => format!("{} delivers {key}", d.rule.id),
             Decision::NotMatched { clause } => format!("{} lacks {clause}", d.rule.id),
             Decision::Error { reason } => format!("{}: {reason}", d.rule.id),
         };
-        table.route(&facts).iter().map(shown).collect()
+        with_facts(body, |facts| table.route(facts).iter().map(shown).collect())
     }
 
     fn targets(table: &RouteTable, body: &[u8]) -> Vec<String> {
-        let (source, kind) = (SourceName::stored("github"), EventType::new("push").unwrap());
-        let payload = Payload::new("application/json", body.to_vec().into());
-        let payload = Some(&payload);
-        let facts = EventFacts { source: &source, kind: &kind, category: None, payload };
-        deliveries(table.route(&facts)).map(|(target, _)| target.to_string()).collect()
+        let shown = |to: RoutedTo<'_>| match to.error {
+            None => to.target.to_string(),
+            Some(reason) => format!("{} dead: {reason}", to.target),
+        };
+        with_facts(Some(body), |facts| deliveries(table.route(facts)).map(shown).collect())
     }
 
     #[test]
@@ -256,49 +295,73 @@ mod tests {
 
     #[test]
     fn rule_delivers_only_while_its_condition_holds() {
-        let conditional = |id, text| Rule {
-            condition: Some(Arc::new(BodyHas(text))),
-            ..to_ops(id, &["github:push"])
-        };
-        let rules = [conditional("route:1", "main"), conditional("route:2", "tag")];
+        let conditional = |id, text| Rule { condition: when(text), ..to_ops(id, &["github:push"]) };
+        let rules = [
+            conditional("route:1", "event.body.ref == 'main'"),
+            conditional("route:2", "event.type == 'push' && event.body.ref == 'tag'"),
+        ];
         let table = RouteTable::new(rules.into_iter().chain([handler("git", &["github:*"])]));
         assert!(table.reads_payload());
-        let on_main = decided(&table, Some(b"main"));
-        assert_eq!(on_main, ["route:1 delivers", "route:2 lacks tag", "handler:git delivers"]);
-        assert_eq!(targets(&table, b"main"), ["destination:ops", "handler:git"]);
-        assert_eq!(targets(&table, b"x"), ["handler:git"]);
-        let unreadable = decided(&table, Some(b"\xff"));
-        assert_eq!(unreadable[..2], ["route:1: not UTF-8", "route:2: not UTF-8"]);
+        let main = br#"{"ref":"main"}"#;
+        let expected =
+            ["route:1 delivers", "route:2 lacks event.body.ref == 'tag'", "handler:git delivers"];
+        assert_eq!(decided(&table, Some(main)), expected);
+        assert_eq!(targets(&table, main), ["destination:ops", "handler:git"]);
+        assert_eq!(targets(&table, br#"{"ref":"x"}"#), ["handler:git"]);
+        let reason = "route:1: `event.body.ref == 'main'`: event.body has no field `ref`";
+        assert_eq!(decided(&table, Some(b"{}"))[0], format!("route:1: {reason}"));
+        assert_eq!(
+            targets(&table, b"{}"),
+            [format!("destination:ops dead: {reason}"), "handler:git".into()]
+        );
+    }
+
+    #[test]
+    fn rule_that_delivers_wins_over_one_of_its_target_that_failed() {
+        let rules = [
+            Rule { condition: when("event.body.ref == 'x'"), ..to_ops("route:1", &["github:*"]) },
+            to_ops("route:2", &["github:*"]),
+        ];
+        assert_eq!(targets(&RouteTable::new(rules), b"{}"), ["destination:ops"]);
+    }
+
+    #[test]
+    fn condition_on_the_type_alone_does_not_read_the_payload() {
+        let table = RouteTable::new([Rule {
+            condition: when("event.type == 'push'"),
+            ..to_ops("route:1", &["github:*"])
+        }]);
+        assert!(!table.reads_payload());
+        assert_eq!(decided(&table, None), ["route:1 delivers"]);
     }
 
     #[test]
     fn order_key_is_read_from_the_payload() {
-        let order_by = Some(Selector::parse("/id").unwrap());
+        let order_by = Some(Arc::new(OrderKey::parse("event.body.id").unwrap()));
         let table = RouteTable::new([Rule { order_by, ..to_ops("route:1", &["github:push"]) }]);
         assert_eq!(decided(&table, Some(br#"{"id":"a7"}"#)), ["route:1 delivers a7"]);
+        assert_eq!(decided(&table, Some(br#"{"id":7}"#)), ["route:1 delivers 7"]);
         assert_eq!(decided(&table, Some(b"{}")), ["route:1 delivers"]);
+        assert_eq!(decided(&table, Some(br#"{"id":null}"#)), ["route:1 delivers"]);
         let long = format!(r#"{{"id":"{}"}}"#, "x".repeat(201));
         assert!(decided(&table, Some(long.as_bytes()))[0].contains("has 201 bytes"));
-        assert!(decided(&table, None)[0].contains("no payload"));
+        assert!(decided(&table, Some(br#"{"id":[]}"#))[0].contains("gives a list"));
+        assert!(decided(&table, None)[0].contains("event.body is not at hand here"));
     }
 
     #[test]
     fn decisions_are_stored_only_where_the_table_does_not_tell_them() {
-        let condition: Option<Arc<dyn Condition>> = Some(Arc::new(BodyHas("main")));
+        let condition = when("event.body.ref == 'main'");
         let plain = RouteTable::new([handler("git", &["github:*"])]);
         let conditional = Rule { condition, ..to_ops("route:1", &["github:push"]) };
         let table = RouteTable::new([handler("git", &["github:*"]), conditional]);
         let text = |table: &RouteTable, body: &[u8]| {
-            let (source, kind) = (SourceName::stored("github"), EventType::new("push").unwrap());
-            let payload = Payload::new("text/plain", body.to_vec().into());
-            let payload = Some(&payload);
-            let facts = EventFacts { source: &source, kind: &kind, category: None, payload };
-            decisions_text(&table.route(&facts))
+            with_facts(Some(body), |facts| decisions_text(&table.route(facts)))
         };
         assert_eq!(&*text(&plain, b"x"), "");
-        assert_eq!(&*text(&table, b"main"), "");
-        let stored = r#"[{"rule":"route:1","not_matched":"main"}]"#;
-        assert_eq!(&*text(&table, b"x"), stored);
+        assert_eq!(&*text(&table, br#"{"ref":"main"}"#), "");
+        let stored = r#"[{"rule":"route:1","not_matched":"event.body.ref == 'main'"}]"#;
+        assert_eq!(&*text(&table, br#"{"ref":"x"}"#), stored);
     }
 
     #[test]
@@ -310,7 +373,7 @@ mod tests {
         let alike = |source: &str| one.routes_alike(&two, &SourceName::stored(source));
         assert!(alike("stripe") && alike("weir") && alike("@git"));
         assert!(!alike("github") && !alike("gitlab"));
-        let condition: Option<Arc<dyn Condition>> = Some(Arc::new(BodyHas("x")));
+        let condition = when("event.body.x == 1");
         let three = RouteTable::new([
             Rule { condition, ..all() },
             handler("git", &["github:push"]),

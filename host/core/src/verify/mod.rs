@@ -122,6 +122,31 @@ pub struct Verified {
     pub(crate) signed: Box<[SignedDigest]>,
 }
 
+impl Verified {
+    /// The scheme of requests that no signature vouches for: an operator brought them from the
+    /// provider's API.
+    pub const API_SCHEME: &str = "provider-api";
+
+    /// A request from the provider's API, which `by` brought.
+    #[must_use]
+    pub fn from_api(by: &str) -> Self {
+        Self { secret: by.into(), ..Self::assumed(Self::API_SCHEME.into()) }
+    }
+
+    /// A message that the hub itself took from a server of this kind: those who may write to the
+    /// server vouch for it.
+    #[must_use]
+    pub fn pulled(kind: &str) -> Self {
+        Self::assumed(kind.into())
+    }
+
+    /// A proof of nothing, for requests that no sender sent.
+    pub(crate) fn assumed(scheme: Arc<str>) -> Self {
+        let signed = Box::default();
+        Self { scheme, secret: "".into(), timestamp: None, family: 0, signed }
+    }
+}
+
 /// SHA-256 of the canonical text that a signature covers.
 pub(crate) type SignedDigest = [u8; 32];
 
@@ -227,9 +252,10 @@ impl Verifier {
         Self { by_query, ..self }
     }
 
-    /// A verifier that refuses every request, for a source that will receive its secret in a
-    /// handshake.
-    pub(crate) fn awaiting_secret() -> Self {
+    /// A verifier that refuses every request, for a source that takes none, or that will receive
+    /// its secret in a handshake.
+    #[must_use]
+    pub fn refusing() -> Self {
         let (policy, unread) = (SchemePolicy::Strongest, Arc::default());
         Self { schemes: Vec::new(), policy, unread, by_query: false }
     }

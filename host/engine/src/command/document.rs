@@ -6,8 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Serialize;
+use weir_core::reserved_headers::{PATH_HEADER, QUERY_HEADER};
 
 use crate::headers::visible;
+use crate::host_calls::request;
 use crate::run::Run;
 
 #[derive(Serialize)]
@@ -21,6 +23,9 @@ struct InputDocument<'r> {
     #[serde(skip_serializing_if = "Option::is_none")]
     body_base64: Option<String>,
     config: &'r BTreeMap<String, String>,
+    /// Only if the operator's settings name keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'r BTreeMap<String, String>>,
 }
 
 #[derive(Serialize)]
@@ -33,11 +38,15 @@ struct EventFields<'r> {
     delivery_id: Option<&'r str>,
     received_at: u64,
     content_type: &'r str,
+    method: String,
+    query: String,
+    path_rest: String,
     attempt: u32,
     parent: Option<String>,
 }
 
-pub(crate) fn of(run: &Run) -> Bytes {
+/// The document of a run, with these values of its state.
+pub(crate) fn of(run: &Run, state: &BTreeMap<String, String>) -> Bytes {
     let event = &run.event;
     let payload = &event.payload;
     let text = std::str::from_utf8(&payload.body).ok();
@@ -50,6 +59,9 @@ pub(crate) fn of(run: &Run) -> Bytes {
             delivery_id: event.delivery_id.as_deref(),
             received_at: event.received_at.as_millis(),
             content_type: payload.content_type(),
+            method: request::method(event),
+            query: request::fact(event, QUERY_HEADER),
+            path_rest: request::fact(event, PATH_HEADER),
             attempt: run.attempt,
             parent: event.lineage.map(|l| l.parent.to_string()),
         },
@@ -62,6 +74,7 @@ pub(crate) fn of(run: &Run) -> Bytes {
         body: text,
         body_base64: text.is_none().then(|| STANDARD.encode(&payload.body)),
         config: &run.config,
+        state: (!run.command.state.is_empty()).then_some(state),
     };
     #[expect(clippy::expect_used, reason = "strings, numbers and string keys always serialize")]
     serde_json::to_vec(&document).expect("an event is JSON").into()

@@ -7,11 +7,12 @@ mod document;
 mod lines;
 mod preview1;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use wasmtime::{ExternType, InstancePre};
+use wasmtime::{ExternType, InstancePre, Store};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
@@ -21,7 +22,7 @@ use weir_core::time::Timestamp;
 
 use crate::clock::SteppingClock;
 use crate::guard::{self, Guard, Guarded};
-use crate::instance::committable;
+use crate::instance::{Committable, committable};
 use crate::load_error::LoadError;
 use crate::log::LogRecorder;
 use crate::reason;
@@ -84,30 +85,60 @@ pub(crate) async fn run(
     let began = Instant::now();
     let time = run.limits.time;
     let log = Arc::new(Mutex::new(LogRecorder::new(run.limits.log_bytes)));
-    let stdout = Arc::new(Mutex::new(Vec::new()));
-    let mut store =
-        guard::store(engine, command_state(&run, memory_max, &log, stdout.clone()), time);
-    let ended = guard::within(time, async {
-        let instance = command.instantiate_async(&mut store).await?;
-        let start = instance.get_typed_func::<(), ()>(&mut store, START)?;
-        start.call_async(&mut store, ()).await
-    })
-    .await;
-    let guard = store.into_data().guard;
-    let printed = std::mem::take(&mut *stdout.lock());
-    let outcome =
-        outcome(run, &log, &guard, ended, &printed, time.saturating_sub(began.elapsed())).await;
-    let (effects, reads) = committable(&outcome.end, outcome.recorder, outcome.state);
+    let recorder = EffectRecorder::new(
+        run.handler.clone(),
+        run.event.clone(),
+        run.id_round,
+        run.grants.clone(),
+        run.limits.effects,
+    );
+    let mut outcome = CommandOutcome {
+        end: RunEnd::Ok,
+        recorder,
+        state: StateView::new(run.state.clone(), run.now),
+        retry_after: None,
+    };
+    let input = outcome.state.input(&run.command.state);
+    let memory_peak = match guard::within(time, async { Ok(input.await?) }).await {
+        Ok(input) => {
+            let stdout = Arc::new(Mutex::new(Vec::new()));
+            let state = command_state(&run, memory_max, &log, stdout.clone(), &input);
+            let mut store = guard::store(engine, state, time);
+            let ended = guard::within(time, call(&mut store, command)).await;
+            let guard = store.into_data().guard;
+            let printed = std::mem::take(&mut *stdout.lock());
+            let time_left = time.saturating_sub(began.elapsed());
+            outcome.end(&log, &guard, ended, &printed, time_left).await;
+            guard.memory_peak()
+        }
+        Err(error) => {
+            let guard = Guard::new(run.limits.memory.min(memory_max));
+            outcome.end = reason::of_trap(&error, &guard, &log.lock());
+            0
+        }
+    };
+    let CommandOutcome { end, recorder, state, retry_after } = outcome;
+    let Committable { effects, reads, values_read } = committable(&end, recorder, state);
     let mut log = log.lock();
     RunReport {
-        end: outcome.end,
+        end,
         effects,
         reads,
-        retry_after: outcome.retry_after,
+        values_read,
+        retry_after,
         log: log.finish(),
         duration: began.elapsed(),
-        memory_peak: guard.memory_peak(),
+        memory_peak,
     }
+}
+
+async fn call(
+    store: &mut Store<CommandState>,
+    command: &InstancePre<CommandState>,
+) -> wasmtime::Result<()> {
+    let instance = command.instantiate_async(&mut *store).await?;
+    let start = instance.get_typed_func::<(), ()>(&mut *store, START)?;
+    start.call_async(store, ()).await
 }
 
 fn command_state(
@@ -115,12 +146,14 @@ fn command_state(
     memory_max: usize,
     log: &Arc<Mutex<LogRecorder>>,
     stdout: Arc<Mutex<Vec<u8>>>,
+    input: &BTreeMap<String, String>,
 ) -> CommandState {
     let clock = SteppingClock::default();
     let mut builder = wasi::builder(&run.config, run.now, run.seed, &clock, log);
     builder
         .arg(run.handler.as_str())
-        .stdin(MemoryInputPipe::new(document::of(run)))
+        .args(&run.command.args)
+        .stdin(MemoryInputPipe::new(document::of(run, input)))
         .stdout(GuestOutput::Buffer(stdout, STDOUT_BYTES_MAX));
     CommandState {
         wasi: builder.build_p1(),
@@ -138,40 +171,38 @@ struct CommandOutcome {
     retry_after: Option<Duration>,
 }
 
-async fn outcome(
-    run: Run,
-    log: &Mutex<LogRecorder>,
-    guard: &Guard,
-    ended: wasmtime::Result<()>,
-    printed: &[u8],
-    time_left: Duration,
-) -> CommandOutcome {
-    let recorder =
-        EffectRecorder::new(run.handler, run.event, run.id_round, run.grants, run.limits.effects);
-    let state = StateView::new(run.state, run.now);
-    let mut outcome = CommandOutcome { end: RunEnd::Ok, recorder, state, retry_after: None };
-    let exit = match ended {
-        Ok(()) => Ok(EX_OK),
-        Err(error) => error.downcast::<I32Exit>().map(|I32Exit(code)| code),
-    };
-    outcome.end = match exit {
-        Ok(EX_OK) => {
-            let record = lines::record(printed, &mut outcome.recorder, &mut outcome.state);
-            match tokio::time::timeout(time_left, record).await {
-                Ok(Ok(retry_after)) => {
-                    outcome.retry_after = retry_after;
-                    outcome.end = reason::of_return(&log.lock());
-                    return outcome;
+impl CommandOutcome {
+    /// Takes the end of the program and what it printed into account.
+    async fn end(
+        &mut self,
+        log: &Mutex<LogRecorder>,
+        guard: &Guard,
+        ended: wasmtime::Result<()>,
+        printed: &[u8],
+        time_left: Duration,
+    ) {
+        let exit = match ended {
+            Ok(()) => Ok(EX_OK),
+            Err(error) => error.downcast::<I32Exit>().map(|I32Exit(code)| code),
+        };
+        self.end = match exit {
+            Ok(EX_OK) => {
+                let record = lines::record(printed, &mut self.recorder, &mut self.state);
+                match tokio::time::timeout(time_left, record).await {
+                    Ok(Ok(retry_after)) => {
+                        self.retry_after = retry_after;
+                        self.end = reason::of_return(&log.lock());
+                        return;
+                    }
+                    Ok(Err(invalid)) => invalid.into_end(),
+                    Err(_) => reason::retryable(Outcome::Timeout, "ran past its time limit"),
                 }
-                Ok(Err(invalid)) => invalid.into_end(),
-                Err(_) => reason::retryable(Outcome::Timeout, "ran past its time limit"),
             }
-        }
-        Ok(code) => of_exit(code, &log.lock()),
-        Err(error) => reason::of_trap(&error, guard, &log.lock()),
-    };
-    outcome.retry_after = lines::retry_after(printed);
-    outcome
+            Ok(code) => of_exit(code, &log.lock()),
+            Err(error) => reason::of_trap(&error, guard, &log.lock()),
+        };
+        self.retry_after = lines::retry_after(printed);
+    }
 }
 
 fn of_exit(code: i32, log: &LogRecorder) -> RunEnd {

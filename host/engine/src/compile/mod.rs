@@ -9,13 +9,13 @@ mod child;
 mod parent;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use weir_core::bounds::MIB;
 
 use crate::load_error::LoadError;
-use crate::precompiled::TrustedCode;
 use crate::version::ModuleKind;
 
 pub use child::compile_child;
@@ -70,19 +70,21 @@ impl CompileLimits {
 }
 
 /// Compiles for engines with the same configuration as `engine`, in the same build of this program.
+/// The code goes to `to`, and is complete if the result is `Ok`.
 pub(crate) fn compile(
     compiler: &Compiler,
     engine: &wasmtime::Engine,
-    kind: ModuleKind,
-    bytes: &[u8],
-) -> Result<TrustedCode, LoadError> {
-    let code = match compiler {
+    (kind, bytes): (ModuleKind, &[u8]),
+    to: &mut (dyn Write + Send),
+) -> Result<(), LoadError> {
+    match compiler {
         Compiler::InProcess => {
-            precompile(engine, kind, bytes).map_err(|cause| LoadError::Compile { kind, cause })?
+            let code = precompile(engine, kind, bytes)
+                .map_err(|cause| LoadError::Compile { kind, cause })?;
+            to.write_all(&code).map_err(LoadError::CompilerUnavailable)
         }
-        Compiler::ChildProcess(apart) => parent::compile(apart, kind, bytes)?,
-    };
-    Ok(TrustedCode::compiled_here(code))
+        Compiler::ChildProcess(apart) => parent::compile(apart, kind, bytes, to),
+    }
 }
 
 fn precompile(

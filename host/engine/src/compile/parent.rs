@@ -1,6 +1,6 @@
 //! The parent process: starts the child, sends the module, and reads code or a reason.
 
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -15,7 +15,7 @@ use crate::log::cut;
 use crate::version::ModuleKind;
 
 /// Limit of code from a child: several times the largest module.
-const CODE_BYTES_MAX: usize = 512 * MIB;
+const CODE_BYTES_MAX: u64 = 512 * MIB as u64;
 /// Limit of the child's stderr.
 const STDERR_BYTES_MAX: usize = 4 * 1024;
 /// Limit of the reason that a module does not compile.
@@ -24,14 +24,16 @@ const REASON_BYTES_MAX: usize = 4 * 1024;
 /// The standard library prints this when it aborts after a failed allocation.
 const NO_MEMORY: &str = "memory allocation of";
 
-/// Compiles in a child process.
+/// Compiles in a child process. The code goes to `to` as it comes, so that it is never whole in the
+/// memory of this process. It is complete only if the result is `Ok`.
 pub(super) fn compile(
     apart: &ChildCompiler,
     kind: ModuleKind,
     module: &[u8],
-) -> Result<Vec<u8>, LoadError> {
+    to: &mut (dyn Write + Send),
+) -> Result<(), LoadError> {
     let child = start(apart, kind).map_err(LoadError::CompilerUnavailable)?;
-    let ended = attend(child, module, apart.limits).map_err(LoadError::CompilerUnavailable)?;
+    let ended = attend(child, module, apart.limits, to).map_err(LoadError::CompilerUnavailable)?;
     judge(ended, kind, apart.limits)
 }
 
@@ -39,8 +41,22 @@ pub(super) fn compile(
 struct Ended {
     /// None if it was killed at its time limit.
     status: Option<ExitStatus>,
-    answer: Vec<u8>,
+    answer: Answer,
     stderr: Vec<u8>,
+}
+
+/// The child's stdout.
+#[derive(Debug, Default)]
+enum Answer {
+    /// It ended early, or could not be read.
+    #[default]
+    Nothing,
+    /// Code of this many bytes, which went to the reader's target.
+    Code(u64),
+    /// The memory limit is too low.
+    Memory,
+    /// The module does not compile.
+    Refused(Vec<u8>),
 }
 
 fn start(apart: &ChildCompiler, kind: ModuleKind) -> io::Result<Child> {
@@ -59,7 +75,12 @@ fn start(apart: &ChildCompiler, kind: ModuleKind) -> io::Result<Child> {
         .spawn()
 }
 
-fn attend(mut child: Child, module: &[u8], limits: CompileLimits) -> io::Result<Ended> {
+fn attend(
+    mut child: Child,
+    module: &[u8],
+    limits: CompileLimits,
+    to: &mut (dyn Write + Send),
+) -> io::Result<Ended> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     thread::scope(|threads| {
         let (done, answered) = mpsc::channel();
@@ -68,7 +89,7 @@ fn attend(mut child: Child, module: &[u8], limits: CompileLimits) -> io::Result<
             let _ = stdin.map(|mut to| to.write_all(module));
         });
         threads.spawn(move || {
-            let answer = stdout.map_or_else(Vec::new, |from| read(from, CODE_BYTES_MAX + 1));
+            let answer = stdout.and_then(|from| receive(from, to).ok()).unwrap_or_default();
             // It fails after the time limit.
             let _ = done.send(answer);
         });
@@ -85,6 +106,18 @@ fn attend(mut child: Child, module: &[u8], limits: CompileLimits) -> io::Result<
     })
 }
 
+/// Reads the answer. Code goes to `to`.
+fn receive(mut from: impl Read, to: &mut dyn Write) -> io::Result<Answer> {
+    let mut tag = [0];
+    from.read_exact(&mut tag)?;
+    Ok(match tag[0] {
+        answer::CODE => Answer::Code(io::copy(&mut from.take(CODE_BYTES_MAX + 1), to)?),
+        answer::MEMORY => Answer::Memory,
+        answer::REFUSED => Answer::Refused(read(from, REASON_BYTES_MAX)),
+        _ => Answer::Nothing,
+    })
+}
+
 /// Reads until the end or the limit.
 fn read(from: impl Read, max: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -93,24 +126,21 @@ fn read(from: impl Read, max: usize) -> Vec<u8> {
     bytes
 }
 
-fn judge(ended: Ended, kind: ModuleKind, limits: CompileLimits) -> Result<Vec<u8>, LoadError> {
-    let Ended { status, mut answer, stderr } = ended;
+fn judge(ended: Ended, kind: ModuleKind, limits: CompileLimits) -> Result<(), LoadError> {
+    let Ended { status, answer, stderr } = ended;
     let Some(status) = status else {
         return Err(LoadError::CompilerLimit(CompileLimit::WallTime(limits.wall_time())));
     };
-    if status.success() && answer.len() <= CODE_BYTES_MAX {
-        let text = |answer: &[u8]| {
-            let text = String::from_utf8_lossy(answer.get(1..).unwrap_or_default());
-            cut(&text, REASON_BYTES_MAX).to_owned()
-        };
-        match answer.first() {
-            Some(&answer::CODE) => return Ok(answer.split_off(1)),
-            Some(&answer::MEMORY) => return Err(out_of_memory(limits)),
-            Some(&answer::REFUSED) => {
-                let cause = wasmtime::Error::msg(text(&answer));
+    if status.success() {
+        match answer {
+            Answer::Code(bytes) if (1..=CODE_BYTES_MAX).contains(&bytes) => return Ok(()),
+            Answer::Memory => return Err(out_of_memory(limits)),
+            Answer::Refused(reason) => {
+                let text = String::from_utf8_lossy(&reason);
+                let cause = wasmtime::Error::msg(cut(&text, REASON_BYTES_MAX).to_owned());
                 return Err(LoadError::Compile { kind, cause });
             }
-            _ => {}
+            Answer::Code(_) | Answer::Nothing => {}
         }
     }
     let said = String::from_utf8_lossy(&stderr);
@@ -141,13 +171,12 @@ mod tests {
     const LIMITS: CompileLimits = CompileLimits { memory: 256 * MIB, time: Duration::from_secs(9) };
 
     fn judged(raw_status: i32, answer: &[u8], stderr: &str) -> String {
-        let ended = Ended {
-            status: Some(ExitStatus::from_raw(raw_status)),
-            answer: answer.to_vec(),
-            stderr: stderr.into(),
-        };
-        match judge(ended, ModuleKind::Component, LIMITS) {
-            Ok(code) => String::from_utf8(code).unwrap(),
+        let mut code = Vec::new();
+        let answer = receive(answer, &mut code).unwrap_or_default();
+        let status = Some(ExitStatus::from_raw(raw_status));
+        match judge(Ended { status, answer, stderr: stderr.into() }, ModuleKind::Component, LIMITS)
+        {
+            Ok(()) => String::from_utf8(code).unwrap(),
             Err(LoadError::Compile { cause, .. }) => cause.to_string(),
             Err(error) => error.to_string(),
         }

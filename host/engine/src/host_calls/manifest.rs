@@ -17,4 +17,18 @@ impl Host for RunState {
         }
         Ok(())
     }
+
+    fn state_version(&mut self, version: u32) -> wasmtime::Result<()> {
+        if let CallState::Describing(draft) = &mut self.call {
+            draft.state_version(version);
+        }
+        Ok(())
+    }
+
+    fn needs_destination(&mut self, name: String) -> wasmtime::Result<()> {
+        if let CallState::Describing(draft) = &mut self.call {
+            draft.needs_destination(name);
+        }
+        Ok(())
+    }
 }

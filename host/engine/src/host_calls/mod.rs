@@ -7,7 +7,7 @@ mod log;
 mod manifest;
 mod outbox;
 mod reply;
-mod request;
+pub(crate) mod request;
 mod state;
 
 use crate::bindings::weir::handler::types::{self, Failure, RefusalCode};

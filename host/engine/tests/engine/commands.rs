@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use weir_core::bounds::MIB;
 use weir_core::delivery::{Outcome, Verdict};
 use weir_core::effect::MessageContent;
+use weir_engine::StateKeys;
 
 use crate::support::{NOW, Stored, Try, body, lines, module, payload, text};
 
@@ -34,7 +35,7 @@ async fn a_command_reads_one_document() {
                 "id": "evt_00000000000000000000000008", "source": "github", "type": "push",
                 "category": "updated", "delivery_id": "d-1",
                 "received_at": 1_759_999_999_000_u64, "content_type": "application/json",
-                "attempt": 2, "parent": "evt_00000000000000000000000033",
+                "method": "POST", "query": "", "path_rest": "", "attempt": 2, "parent": "evt_00000000000000000000000033",
             },
             "headers": [
                 ["content-type", "application/json"], ["x-event", "push"], ["x-latin", "caf\u{fffd}"]
@@ -141,11 +142,17 @@ async fn invalid_line_is_shown_escaped_and_cut() {
 
 #[tokio::test]
 async fn reason_of_a_crashed_command_is_its_panic() {
-    let stderr =
-        ["starting", "panic: no title", "", "goroutine 1 [running]:", "\tmain.go:71 +0x19"];
+    let stderr = [
+        "starting",
+        "panic: no title",
+        "",
+        "goroutine 1 [running]:",
+        "main.main()",
+        "\tmain.go:71 +0x19",
+    ];
     let died = json!({ "stdout": [], "stderr": stderr, "exit": 2 });
     let report = Try::of(module("command"), died.to_string()).run().await;
-    assert_eq!(report.reason(), Some("exited with code 2: panic: no title"));
+    assert_eq!(report.reason(), Some("exited with code 2: panic: no title (main.go:71)"));
     let on_purpose = json!({ "stdout": [], "stderr": ["panic: caught", "not now"], "exit": 75 });
     let report = Try::of(module("command"), on_purpose.to_string()).run().await;
     assert_eq!(report.reason(), Some("not now"));
@@ -291,4 +298,72 @@ async fn randomness_repeats_with_its_seed() {
     assert_eq!(first.len(), 8);
     assert_eq!(first, output(1).await);
     assert_ne!(first, output(2).await);
+}
+
+#[tokio::test]
+async fn state_named_by_the_operator_is_in_the_document() {
+    let mut run = Try::of(module("command"), "not JSON").stored(Stored::with(&[
+        ("count:a", "1", 3),
+        ("count:b", "2", 4),
+        ("other", "x", 5),
+        ("total", "3", 6),
+    ]));
+    let keys = ["count:*", "total", "gone"].map(|text| StateKeys::parse(text).unwrap());
+    run.command.state = keys.into();
+    let report = run.run().await;
+    let document: Value = serde_json::from_slice(body(&report.effects.messages[0])).unwrap();
+    assert_eq!(document["state"], json!({ "count:a": "1", "count:b": "2", "total": "3" }));
+    let read: Vec<_> = report.reads.keys.iter().map(|(key, version)| (&**key, *version)).collect();
+    let expected = [("count:a", Some(3)), ("count:b", Some(4)), ("gone", None), ("total", Some(6))];
+    assert_eq!(read, expected, "settling validates what the program saw");
+    assert_eq!(report.reads.ranges[0].prefix.as_ref(), "count:");
+    let values: Vec<_> =
+        report.values_read.iter().map(|e| e.as_ref().map(|e| e.value.to_string())).collect();
+    assert_eq!(values, [Some("1".into()), Some("2".into()), None, Some("3".into())]);
+}
+
+#[tokio::test]
+async fn a_command_without_such_keys_gets_no_state() {
+    let report = Try::of(module("command"), "not JSON").run().await;
+    let document: Value = serde_json::from_slice(body(&report.effects.messages[0])).unwrap();
+    assert_eq!(document.get("state"), None);
+    assert!(report.reads.is_empty());
+}
+
+#[tokio::test]
+async fn more_input_keys_than_the_limit_end_the_run() {
+    let keys: Vec<String> = (0..1_100).map(|n| format!("k{n:04}")).collect();
+    let entries: Vec<_> = keys.iter().map(|key| (key.as_str(), "1", 1)).collect();
+    let mut run = Try::of(module("command"), "{}").stored(Stored::with(&entries));
+    run.command.state = vec![StateKeys::parse("k*").unwrap()];
+    let report = run.run().await;
+    assert_eq!(report.outcome(), Outcome::TooMuchData);
+    assert!(report.reason().unwrap().contains("more than 1000 keys"), "{report:?}");
+}
+
+#[tokio::test]
+async fn unreadable_state_ends_a_command_before_it_starts() {
+    let stored = Stored { broken: true, ..Stored::default() };
+    let mut run = Try::of(module("command"), "{}").stored(stored);
+    run.command.state = vec![StateKeys::parse("k").unwrap()];
+    let report = run.run().await;
+    assert_eq!(report.outcome(), Outcome::Internal);
+}
+
+#[tokio::test]
+async fn a_command_gets_the_arguments_of_its_settings() {
+    let prints_them = r#"(module
+        (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "args_get" (func $get (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "_start")
+            (drop (call $sizes (i32.const 0) (i32.const 4)))
+            (drop (call $get (i32.const 16) (i32.const 1024)))
+            (i32.store (i32.const 8) (i32.const 1024))
+            (i32.store (i32.const 12) (i32.load (i32.const 4)))
+            (drop (call $write (i32.const 2) (i32.const 8) (i32.const 1) (i32.const 0)))))"#;
+    let mut run = Try::of(text(prints_them), "{}");
+    run.command.args = vec!["-e".into(), "puts 1".into()];
+    assert_eq!(lines(&run.run().await), ["stderr orders\0-e\0puts 1\0"]);
 }

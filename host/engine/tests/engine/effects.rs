@@ -91,7 +91,9 @@ async fn each_refusal_has_a_code_and_a_sentence() {
     for message in results.iter().filter_map(|r| r["message"].as_str()) {
         assert!(message.starts_with(char::is_uppercase) && message.ends_with('.'), "{message}");
     }
-    assert!(results[0]["message"].as_str().unwrap().contains("[grant] destinations"));
+    let message = results[0]["message"].as_str().unwrap();
+    let place = "; add it to plugins/probe.toml: [grant] destinations = [";
+    assert!(message.contains(place) && message.ends_with("]."), "{message}");
 }
 
 #[tokio::test]

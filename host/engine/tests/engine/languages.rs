@@ -16,29 +16,56 @@ fn built(name: &str) -> Module {
     engine().load(&std::fs::read(dir.join(format!("{name}.wasm"))).unwrap()).unwrap()
 }
 
-/// Each example counts events by type in its state, and sends the count to a configured
-/// destination.
-async fn tallies(module: Module) {
-    let manifest = engine().describe(&module).await.unwrap();
-    assert_eq!(manifest.subscriptions.first().map(|p| p.as_str()), Some("*:*"));
-    let mut run = Try::of(module, "{}").stored(Stored::with(&[("github:push", "41", 1)]));
+/// The pattern of the first subscription of a module.
+async fn subscription(module: &Module) -> String {
+    let manifest = engine().describe(module).await.unwrap();
+    manifest.subscriptions.first().unwrap().as_str().to_owned()
+}
+
+/// Runs an example on an event with this body and with these keys in its state.
+async fn example(module: Module, event: &Value, stored: &[(&str, &str, u64)]) -> RunReport {
+    let mut run = Try::of(module, event.to_string()).stored(Stored::with(stored));
     run.config.insert("destination".into(), "sink".into());
     let report = run.run().await;
     assert_eq!(report.reason(), None, "{:?}", report.log);
-    let output: Value = serde_json::from_slice(body(&report.effects.messages[0])).unwrap();
-    assert_eq!(output, json!({ "type": "github:push", "count": 42 }));
+    report
+}
+
+/// The messages of a run, as JSON.
+fn messages(report: &RunReport) -> Vec<Value> {
+    let messages = report.effects.messages.iter();
+    messages.map(|message| serde_json::from_slice(body(message)).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn c_counts_events_by_type() {
+    assert_eq!(subscription(&module("c")).await, "*:*");
+    let report = example(module("c"), &json!({}), &[("github:push", "41", 1)]).await;
+    assert_eq!(messages(&report), [json!({ "type": "github:push", "count": 42 })]);
     assert_eq!(report.effects.state[0].value.as_deref(), Some("42"));
 }
 
 #[tokio::test]
-async fn c_tallies() {
-    tallies(module("c")).await;
-}
-
-#[tokio::test]
 #[ignore = "needs what `.ci/guests languages` builds"]
-async fn javascript_tallies() {
-    tallies(built("js")).await;
+async fn javascript_tells_why_an_order_is_looked_at() {
+    assert_eq!(subscription(&built("js")).await, "shopify:orders/create");
+    let order = |price: &str, to: &str| {
+        json!({
+            "name": "#1001", "total_price": price, "currency": "EUR", "email": "A@example.com",
+            "billing_address": { "country_code": "DE" },
+            "shipping_address": { "country_code": to },
+        })
+    };
+    let report = example(built("js"), &order("99.00", "DE"), &[]).await;
+    assert_eq!(messages(&report), [Value::Null; 0]);
+    let report =
+        example(built("js"), &order("1200.00", "FR"), &[("orders/a@example.com", "3", 1)]).await;
+    let reasons = [
+        "the total is 1200.00 EUR",
+        "it is paid in DE and goes to FR",
+        "it is the fourth within a day from A@example.com",
+    ];
+    assert_eq!(messages(&report), [json!({ "order": "#1001", "reasons": reasons })]);
 }
 
 /// A run of the JavaScript fixture, which follows its event, with this seed.
@@ -82,7 +109,11 @@ async fn javascript_that_cannot_end_fails_with_a_reason() {
         ),
     ] {
         let report = javascript(way, 1).await;
-        assert_eq!((report.outcome(), report.reason()), (outcome, Some(reason)), "{way}");
+        assert_eq!(report.outcome(), outcome, "{way}");
+        let said = report.reason().unwrap();
+        assert!(said.starts_with(reason), "{way}: {said}");
+        let names_its_line = said.contains("(javascript.ts:");
+        assert_eq!(names_its_line, ["throws", "forgets"].contains(&way), "{way}: {said}");
     }
 }
 
@@ -146,8 +177,21 @@ async fn python_randomness_comes_from_the_run() {
 
 #[tokio::test]
 #[ignore = "needs what `.ci/guests languages` builds"]
-async fn python_tallies() {
-    tallies(built("python")).await;
+async fn python_tells_of_unusual_amounts() {
+    assert_eq!(subscription(&built("python")).await, "stripe:charge.succeeded");
+    let charge = |amount: u32| json!({ "data": { "object": { "id": "ch_1", "currency": "eur", "amount": amount } } });
+    // The mean of 25 charges is 1,000, and their deviation is 100.
+    let known = [("amounts/eur", "[25, 1000.0, 250000.0]", 1)];
+    let report = example(built("python"), &charge(1_100), &known).await;
+    assert_eq!(messages(&report), [Value::Null; 0]);
+    let stored: Value =
+        serde_json::from_str(report.effects.state[0].value.as_deref().unwrap()).unwrap();
+    assert_eq!(stored[0], 26);
+    let report = example(built("python"), &charge(5_000), &known).await;
+    let wanted = json!({ "charge": "ch_1", "amount": 5_000, "currency": "eur", "mean": 1_000 });
+    assert_eq!(messages(&report), [wanted]);
+    let report = example(built("python"), &charge(5_000), &[]).await;
+    assert_eq!(messages(&report), [Value::Null; 0], "too few charges are known");
 }
 
 #[tokio::test]

@@ -53,14 +53,14 @@ fn module_that_is_not_a_command_is_refused() {
 #[test]
 fn newer_contract_is_refused_before_linking() {
     assert_eq!(
-        refused(&guest("contract-0-1-1")).to_string(),
-        "needs contract 0.1.1 (state.get-bytes) but this hub serves 0.1.0; update weir, or build \
+        refused(&guest("contract-0-1-2")).to_string(),
+        "needs contract 0.1.2 (state.get-bytes) but this hub serves 0.1.1; update weir, or build \
          the handler with this hub's WIT (weir new)"
     );
     assert!(
         refused(&guest("contract-0-2-0"))
             .to_string()
-            .starts_with("needs contract 0.2.0 but this hub serves 0.1.0; update weir")
+            .starts_with("needs contract 0.2.0 but this hub serves 0.1.1; update weir")
     );
     let foreign = r#"(component (import "acme:db/sql@1.0.0" (instance (export "q" (func)))))"#;
     assert_eq!(
@@ -142,8 +142,12 @@ async fn damaged_foreign_or_swapped_code_is_never_loaded() {
     cached(dir.path(), 1).load(&guest("fresh")).unwrap();
     let other = entries(dir.path()).into_iter().find(|path| *path != entry).unwrap();
 
-    let mut flipped = right.clone();
-    *flipped.last_mut().unwrap() ^= 1;
+    let changed = |at: usize| {
+        let mut changed = right.clone();
+        changed[at] ^= 1;
+        changed
+    };
+    let (in_code, in_mac) = (changed(5_000), changed(right.len() - 1));
     let foreign = {
         let dir = tempfile::tempdir().unwrap();
         cached(dir.path(), 2).load(&guest("noop")).unwrap();
@@ -151,8 +155,9 @@ async fn damaged_foreign_or_swapped_code_is_never_loaded() {
     };
     let swapped = fs::read(other).unwrap();
     for bad in
-        [flipped, foreign, swapped, right[..20].to_vec(), right[..5_000].to_vec(), Vec::new()]
+        [in_code, in_mac, foreign, swapped, right[..20].to_vec(), right[..5_000].to_vec(), vec![]]
     {
+        fs::remove_file(&entry).unwrap();
         fs::write(&entry, &bad).unwrap();
         let noop = cached(dir.path(), 1).load(&guest("noop")).unwrap();
         assert_eq!(Try::of(noop, "").run().await.outcome(), Outcome::Ok);

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic too")]
 
 mod commands;
+mod contract;
 mod deadlines;
 mod effects;
 mod ends;

@@ -15,7 +15,7 @@ use weir_core::payload::Payload;
 use weir_core::state::{StateEntry, StateReader, StateUnavailable};
 use weir_core::time::Timestamp;
 use weir_engine::{
-    AllowedDestinations, Engine, Grants, Module, Options, Run, RunLimits, RunReport,
+    AllowedDestinations, CommandInput, Engine, Grants, Module, Options, Run, RunLimits, RunReport,
 };
 
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_760_000_000_007);
@@ -112,6 +112,7 @@ pub(crate) struct Try {
     pub(crate) attempt: u32,
     pub(crate) seed: [u8; 32],
     pub(crate) state: Arc<dyn StateReader>,
+    pub(crate) command: CommandInput,
 }
 
 fn names(names: &[&str]) -> BTreeSet<DestinationName> {
@@ -143,6 +144,7 @@ impl Try {
             destinations: AllowedDestinations::These(names(&["sink", "ops", "ghost"])),
             known: Arc::new(names(&["sink", "ops", "ledger"])),
             emit: true,
+            place: "plugins/probe.toml: [grant]".into(),
         };
         Self {
             module,
@@ -153,6 +155,7 @@ impl Try {
             attempt: 1,
             seed: [1; 32],
             state: Arc::new(Stored::default()),
+            command: CommandInput::default(),
         }
     }
 
@@ -184,6 +187,7 @@ impl Try {
             now: NOW,
             seed: self.seed,
             state: self.state,
+            command: Arc::new(self.command),
         };
         (self.module, run)
     }

@@ -36,6 +36,7 @@ const SESSION: &str = "session";
         (name = "access", description = "Tokens, sessions, and who asks"),
         (name = "events", description = "Events and what happened to them"),
         (name = "deliveries", description = "Dead letters, retries and replays"),
+        (name = "jobs", description = "Replays by filter that the hub does by itself"),
         (name = "holds", description = "What keeps deliveries waiting"),
         (name = "quarantine", description = "Requests whose signature was not valid"),
         (name = "sources", description = "Sources, and secrets that senders hand over"),

@@ -8,11 +8,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use weir_core::id::EventId;
 
 use super::{
-    ApiError, Json, JsonResult, NoQuery, PathText, Query, Service, json_bytes, json_response,
+    ApiError, Json, JsonResult, NoQuery, PathText, Principal, Query, Service, json_bytes,
+    json_response,
 };
 use crate::api::schema;
 use crate::api::{
-    CountAnswer, EventAnswer, EventQuery, EventView, EventsQuery, ListPage, WhyAnswer,
+    AttemptReadsView, CountAnswer, EventAnswer, EventQuery, EventView, EventsQuery, ExportPage,
+    ExportQuery, ListPage, RerunAnswer, WhyAnswer,
 };
 
 /// Events, newest first.
@@ -43,6 +45,56 @@ pub(super) async fn count(
     Query(query): Query<EventsQuery>,
 ) -> JsonResult<CountAnswer> {
     Ok(Json(service.count_events(query).await?))
+}
+
+/// Whole events, oldest first, as handlers get them.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events/export",
+    tag = "events",
+    params(ExportQuery),
+    responses((status = 200, body = ExportPage, description = "A page of events"))
+)]
+pub(super) async fn export(
+    service: Service,
+    Query(query): Query<ExportQuery>,
+) -> Result<Response, ApiError> {
+    let permit = service.payload_permit()?;
+    let bytes = json_bytes(&service.export(query).await?)?;
+    Ok(json_response(with_permit(bytes, permit)))
+}
+
+/// The state that the run of an attempt read.
+#[utoipa::path(
+    get,
+    path = "/api/v1/attempts/{id}/reads",
+    tag = "deliveries",
+    params(("id" = schema::AttemptIdText, Path, description = "The id of an attempt")),
+    responses((status = 200, body = AttemptReadsView, description = "The reads"))
+)]
+pub(super) async fn reads(
+    service: Service,
+    path: PathText,
+    _: NoQuery,
+) -> JsonResult<AttemptReadsView> {
+    Ok(Json(service.attempt_reads(path.id()?).await?))
+}
+
+/// Repeats a past run of a handler with the same input. Carries nothing out.
+#[utoipa::path(
+    post,
+    path = "/api/v1/attempts/{id}/rerun",
+    tag = "deliveries",
+    params(("id" = schema::AttemptIdText, Path, description = "The id of an attempt")),
+    responses((status = 200, body = RerunAnswer, description = "The result"))
+)]
+pub(super) async fn rerun(
+    service: Service,
+    by: Principal,
+    path: PathText,
+    _: NoQuery,
+) -> JsonResult<RerunAnswer> {
+    Ok(Json(service.rerun(path.id()?, by).await?))
 }
 
 /// Everything about an event.
@@ -132,7 +184,7 @@ struct PermittedBytes {
 }
 
 /// The same bytes, which give the permit back when they are dropped.
-fn with_permit(bytes: Bytes, permit: OwnedSemaphorePermit) -> Bytes {
+pub(super) fn with_permit(bytes: Bytes, permit: OwnedSemaphorePermit) -> Bytes {
     Bytes::from_owner(PermittedBytes { bytes, _permit: permit })
 }
 

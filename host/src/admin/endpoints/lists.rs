@@ -1,11 +1,11 @@
-//! `/api/v1/handlers`, `/api/v1/destinations`, `/api/v1/routes`, `/api/v1/refusals`,
-//! `/api/v1/inbox`, `/api/v1/settings`, `/api/v1/unreadable`: short lists on one page;
-//! `/api/v1/stats`; and `/api/v1/time/confirm`.
+//! `/api/v1/handlers`, `/api/v1/destinations`, `/api/v1/routes`, `/api/v1/schedules`,
+//! `/api/v1/refusals`, `/api/v1/inbox`, `/api/v1/settings`, `/api/v1/unreadable`: short lists on
+//! one page; `/api/v1/stats`; and `/api/v1/time/confirm`.
 
 use super::{Json, JsonResult, NoQuery, Principal, Query, Service};
 use crate::api::{
     ConfirmTimeAnswer, DestinationView, HandlerView, InboxMessageView, ListPage, RefusalView,
-    RefusalsQuery, RuleView, SettingsAnswer, StatsAnswer, StatsQuery, UnreadableView,
+    RefusalsQuery, RuleView, ScheduleView, SettingsAnswer, StatsAnswer, StatsQuery, UnreadableView,
 };
 
 /// Every handler and its state.
@@ -39,6 +39,17 @@ pub(super) async fn destinations(service: Service, _: NoQuery) -> Json<ListPage<
 )]
 pub(super) async fn routes(service: Service, _: NoQuery) -> Json<ListPage<RuleView>> {
     Json(service.rules())
+}
+
+/// The schedules with their next times.
+#[utoipa::path(
+    get,
+    path = "/api/v1/schedules",
+    tag = "sources",
+    responses((status = 200, body = ListPage<ScheduleView>, description = "The schedules"))
+)]
+pub(super) async fn schedules(service: Service, _: NoQuery) -> Json<ListPage<ScheduleView>> {
+    Json(service.schedules())
 }
 
 /// Refused requests that the hub remembers, newest first.

@@ -52,30 +52,34 @@ pub(super) async fn live(
     let after = after.filter(|id| !id.is_empty()).map(str::parse::<Cursor>).transpose();
     let after = after.map_err(|why| invalid(why.to_string()))?;
     let live = service.live_events(query, after).await?;
-    let tail = Tail { service: service.0.clone(), live, is_first: true };
+    let tail = Tail { service: service.0.clone(), live, headers, is_first: true };
     let frames = stream::unfold(tail, async |mut tail| Some((Ok(tail.next().await?), tail)));
-    let frames: Sse<_> = sse(frames);
-    let mut response = frames.keep_alive(KeepAlive::default()).into_response();
-    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    Ok(streamed(frames))
 }
 
-fn sse<S>(frames: S) -> Sse<S>
+/// An answer of these frames, which no proxy may keep back.
+pub(super) fn streamed<S>(frames: S) -> Response
 where
     S: stream::Stream<Item = Result<Event, Infallible>> + Send + 'static,
 {
-    Sse::new(frames)
+    let frames = Sse::new(frames).keep_alive(KeepAlive::default());
+    let mut response = frames.into_response();
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
 }
 
 /// A live list with what it needs.
 struct Tail {
     service: Arc<AdminService>,
     live: LiveEvents,
+    /// Those of the request, with the proof of its client.
+    headers: HeaderMap,
     is_first: bool,
 }
 
 impl Tail {
-    /// The next frame; none in a drain or when the store fails.
+    /// The next frame; none in a drain, when the store fails, and when the client's token or
+    /// session has ended.
     async fn next(&mut self) -> Option<Event> {
         if std::mem::take(&mut self.is_first) {
             // What is there is sent at once, and otherwise where to go on.
@@ -88,6 +92,9 @@ impl Tail {
             tokio::select! {
                 () = self.service.drain.claiming_stopped() => return None,
                 () = tokio::time::sleep(FRAME_TIME) => {}
+            }
+            if !self.service.identity.still_knows(&self.headers).await {
+                return None;
             }
             match self.service.live_frame(&mut self.live).await {
                 Ok(Some(frame)) => return event(&frame),

@@ -5,8 +5,11 @@ mod access;
 mod dead_letters;
 mod document;
 mod events;
+mod follow;
+mod handlers;
 mod health;
 mod holds;
+mod jobs;
 mod lists;
 mod live;
 mod quarantine;
@@ -17,12 +20,14 @@ mod sources;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::ApiError;
 use super::extract::{Json, JsonBody, PathText, Peer, Service, json_bytes, json_response};
+use super::guard::{RECONCILE_BODY_BYTES_MAX, STATE_BODY_BYTES_MAX};
 use super::principal::Principal;
 use super::query::{NoParameters, Query};
 use super::service::AdminService;
@@ -60,6 +65,10 @@ fn routes_with_document() -> OpenApiRouter<Arc<AdminService>> {
         .routes(routes!(events::list))
         .routes(routes!(events::count))
         .routes(routes!(live::live))
+        .routes(routes!(events::export))
+        .routes(routes!(follow::follow))
+        .routes(routes!(events::reads))
+        .routes(routes!(events::rerun))
         .routes(routes!(events::show))
         .routes(routes!(events::body))
         .routes(routes!(events::why))
@@ -71,8 +80,11 @@ fn routes_with_document() -> OpenApiRouter<Arc<AdminService>> {
         .routes(routes!(dead_letters::show))
         .routes(routes!(dead_letters::requeue))
         .routes(routes!(lists::handlers))
+        .merge(handler_routes())
+        .merge(reconcile_routes())
         .routes(routes!(lists::destinations))
         .routes(routes!(lists::routes))
+        .routes(routes!(lists::schedules))
         .routes(routes!(lists::refusals))
         .routes(routes!(lists::settings))
         .routes(routes!(lists::inbox))
@@ -94,4 +106,34 @@ fn routes_with_document() -> OpenApiRouter<Arc<AdminService>> {
         .routes(routes!(sources::show_secret))
         .routes(routes!(replay::replay))
         .routes(routes!(replay::retry))
+        .routes(routes!(replay::cancel))
+        .routes(routes!(replay::erase))
+        .routes(routes!(jobs::list, jobs::create))
+        .routes(routes!(jobs::count))
+        .routes(routes!(jobs::show))
+        .routes(routes!(jobs::live))
+        .routes(routes!(jobs::pause))
+        .routes(routes!(jobs::resume))
+        .routes(routes!(jobs::cancel))
+}
+
+/// The route that takes the bodies of webhooks.
+fn reconcile_routes() -> OpenApiRouter<Arc<AdminService>> {
+    OpenApiRouter::new()
+        .routes(routes!(sources::reconcile))
+        .layer(DefaultBodyLimit::max(RECONCILE_BODY_BYTES_MAX))
+}
+
+/// The routes of one handler. Their bodies may carry a value of its state.
+fn handler_routes() -> OpenApiRouter<Arc<AdminService>> {
+    OpenApiRouter::new()
+        .routes(routes!(handlers::show))
+        .routes(routes!(handlers::history))
+        .routes(routes!(handlers::diff))
+        .routes(routes!(handlers::roll_back))
+        .routes(routes!(handlers::pin, handlers::unpin))
+        .routes(routes!(handlers::rename))
+        .routes(routes!(handlers::state, handlers::write_state, handlers::clear_state))
+        .routes(routes!(handlers::state_value))
+        .layer(DefaultBodyLimit::max(STATE_BODY_BYTES_MAX))
 }

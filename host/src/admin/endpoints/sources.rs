@@ -5,8 +5,8 @@ use http::StatusCode;
 use super::{ApiError, Json, JsonBody, JsonResult, NoQuery, PathText, Principal, Service};
 use crate::api::schema;
 use crate::api::{
-    ForgottenSecret, ListPage, OpenWindowBody, SampleAnswer, SampleBody, SecretAnswer, SourceView,
-    WindowAnswer,
+    ForgottenSecret, ListPage, OpenWindowBody, ReconcileAnswer, ReconcileBody, SampleAnswer,
+    SampleBody, SecretAnswer, SourceView, WindowAnswer,
 };
 
 /// Every source in force; secrets by name only.
@@ -129,4 +129,24 @@ pub(super) async fn send_sample(
     JsonBody(body): JsonBody<SampleBody>,
 ) -> JsonResult<SampleAnswer> {
     Ok(Json(service.send_sample(&source, body, by).await?))
+}
+
+/// Stores what a provider's API has and the hub has not. An operator vouches for it: no signature
+/// is checked, and its scheme is `provider-api`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/sources/{name}/reconcile",
+    tag = "sources",
+    params(("name" = schema::SourceNameText, Path, description = "The name of a source")),
+    request_body = ReconcileBody,
+    responses((status = 200, body = ReconcileAnswer, description = "The results"))
+)]
+pub(super) async fn reconcile(
+    service: Service,
+    by: Principal,
+    PathText(source): PathText,
+    _: NoQuery,
+    JsonBody(body): JsonBody<ReconcileBody>,
+) -> JsonResult<ReconcileAnswer> {
+    Ok(Json(service.reconcile(&source, body, by).await?))
 }

@@ -127,6 +127,22 @@ impl Identity {
         }
     }
 
+    /// True as long as the proof of a request that was permitted is valid. Asking does not count
+    /// as a use of it.
+    pub(super) async fn still_knows(&self, headers: &HeaderMap) -> bool {
+        let owner = match (headers.contains_key(AUTHORIZATION), self.session_cookie(headers)) {
+            (true, _) => bearer(headers).map(|token| self.owner_of(token)),
+            (false, Some(cookie)) => self.sessions.peek(&digest(cookie.as_bytes()), Instant::now()),
+            // Reads were open to it, and are until the next start.
+            (false, None) => return self.open_reads,
+        };
+        match owner {
+            Some(Owner::Operator) => true,
+            Some(Owner::Named(digest)) => self.named.is_valid(&digest, self.now()).await,
+            None => false,
+        }
+    }
+
     /// Signs a browser in with a token.
     pub(super) async fn sign_in(
         &self,
@@ -197,12 +213,16 @@ impl Identity {
     }
 
     async fn owner(&self, token: &[u8]) -> Result<(Owner, Principal), IdentityError> {
-        let owner = match self.operator.matches(token) {
-            true => Owner::Operator,
-            false => Owner::Named(digest(token)),
-        };
+        let owner = self.owner_of(token);
         let principal = self.principal_of(&owner).await?;
         Ok((owner, principal))
+    }
+
+    fn owner_of(&self, token: &[u8]) -> Owner {
+        match self.operator.matches(token) {
+            true => Owner::Operator,
+            false => Owner::Named(digest(token)),
+        }
     }
 
     async fn principal_of(&self, owner: &Owner) -> Result<Principal, IdentityError> {

@@ -65,6 +65,13 @@ impl Sessions {
         Some((session.owner.clone(), session.form_token.clone()))
     }
 
+    /// The owner of a session, which is not used by that.
+    pub(super) fn peek(&self, key: &SecretDigest, now: Instant) -> Option<Owner> {
+        let sessions = &*self.0.lock();
+        let session = sessions.get(key).filter(|session| session.is_open(now))?;
+        Some(session.owner.clone())
+    }
+
     pub(super) fn end(&self, key: &SecretDigest) {
         self.0.lock().remove(key);
     }

@@ -94,6 +94,14 @@ impl NamedTokens {
         Ok((token.name.clone(), token.stored.role))
     }
 
+    /// True for a token that is known and has not expired. A store that cannot be read revokes
+    /// nothing.
+    pub(super) async fn is_valid(&self, digest: &SecretDigest, now: Timestamp) -> bool {
+        let Ok(table) = self.table().await else { return true };
+        let found = table.read().get(digest).cloned();
+        found.is_some_and(|token| token.stored.expires_at.is_none_or(|end| end > now))
+    }
+
     /// Every token, by name.
     pub(in crate::admin) async fn list(&self) -> Result<Vec<TokenView>, StoreError> {
         let mut tokens: Vec<_> = self.table().await?.read().values().map(|t| t.view()).collect();

@@ -21,18 +21,20 @@ impl AdminService {
         let now = self.clock.now();
         let filter = DeliveryFilter {
             states: vec![DeliveryState::DeadLetter],
-            targets: target.clone().into_iter().collect(),
+            targets: target.values().to_vec(),
             of: EventFilter {
-                sources: source.clone().into_iter().collect(),
-                kinds: kind.into_iter().collect(),
+                sources: source.values().to_vec(),
+                kinds: kind.into_values(),
                 since: since.map(|moment| moment.resolve(now)),
                 until: until.map(|moment| moment.resolve(now)),
                 ..EventFilter::default()
             },
         };
         let found = self.store.deliveries(filter, page_request(limit, cursor)).await?;
-        if found.items.is_empty() {
-            self.check_names(source.as_ref(), target.as_ref()).await?;
+        let has_alternatives = source.values().len() > 1 || target.values().len() > 1;
+        if found.items.is_empty() || has_alternatives {
+            self.check_sources(source.values()).await?;
+            self.check_targets(target.values()).await?;
         }
         Ok(list_page(found, views::delivery))
     }

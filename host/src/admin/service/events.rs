@@ -27,7 +27,7 @@ impl AdminService {
         let (limit, cursor) = (query.limit, query.cursor.clone());
         let filter = self.events_filter(&query);
         let found = self.store.events(filter, page_request(limit, cursor)).await?;
-        if found.items.is_empty() {
+        if found.items.is_empty() || has_alternatives(&query) {
             self.check_names_of(&query).await?;
         }
         Ok(list_page(found, views::event))
@@ -36,23 +36,25 @@ impl AdminService {
     /// The number of events that a query matches. Its limit and cursor do not count.
     pub(crate) async fn count_events(&self, query: EventsQuery) -> Result<CountAnswer, ApiError> {
         let counted = self.store.count_events(self.events_filter(&query), COUNT_MAX).await?;
-        if counted.count == 0 {
+        if counted.count == 0 || has_alternatives(&query) {
             self.check_names_of(&query).await?;
         }
         Ok(CountAnswer { count: counted.count, more: counted.more })
     }
 
     pub(super) fn events_filter(&self, query: &EventsQuery) -> EventFilter {
-        let EventsQuery { source, kind, category, status, handler, destination, .. } =
+        let EventsQuery { source, kind, category, status, handler, destination, key, text, .. } =
             query.clone();
         let now = self.clock.now();
         EventFilter {
-            sources: source.into_iter().collect(),
-            kinds: kind.into_iter().collect(),
-            categories: category.into_iter().collect(),
-            statuses: status.into_iter().collect(),
-            handlers: handler.into_iter().collect(),
-            destinations: destination.into_iter().collect(),
+            sources: source.into_values(),
+            kinds: kind.into_values(),
+            categories: category.into_values(),
+            statuses: status.into_values(),
+            handlers: handler.into_values(),
+            destinations: destination.into_values(),
+            keys: key.into_values(),
+            text: text.map(Into::into),
             since: query.since.map(|moment| moment.resolve(now)),
             until: query.until.map(|moment| moment.resolve(now)),
         }
@@ -60,15 +62,10 @@ impl AdminService {
 
     /// Refuses unknown names of a query that found nothing.
     pub(super) async fn check_names_of(&self, query: &EventsQuery) -> Result<(), ApiError> {
-        let targets = [
-            query.handler.clone().map(Target::Handler),
-            query.destination.clone().map(Target::Destination),
-        ];
-        self.check_names(query.source.as_ref(), None).await?;
-        for target in targets.iter().flatten() {
-            self.check_names(None, Some(target)).await?;
-        }
-        Ok(())
+        let handlers = query.handler.values().iter().cloned().map(Target::Handler);
+        let destinations = query.destination.values().iter().cloned().map(Target::Destination);
+        self.check_sources(query.source.values()).await?;
+        self.check_targets(&handlers.chain(destinations).collect::<Vec<_>>()).await
     }
 
     /// The thing with an id: an event in full, several events, a refusal, or a quarantined request.
@@ -157,6 +154,14 @@ impl AdminService {
             None => Ok(None),
         }
     }
+}
+
+/// True if a name of a query may be unknown although another one found something.
+fn has_alternatives(query: &EventsQuery) -> bool {
+    let EventsQuery { source, handler, destination, .. } = query;
+    [source.values().len(), handler.values().len(), destination.values().len()]
+        .iter()
+        .any(|names| *names > 1)
 }
 
 /// A page of the store as one of the API.

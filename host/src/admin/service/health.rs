@@ -33,6 +33,8 @@ impl AdminService {
                 None
             }
         };
+        let paused = self.hub_hold().await.map(|held| super::targets::reason(&held));
+        summary.deliveries = PartState::of("paused", paused);
         // If this fails too, the report says so about the store already.
         let unrouted = self.store.counts(CountsFilter::Unrouted).await.unwrap_or_default();
         let sources = sources(&self.metrics, &unrouted, self.clock.now());
@@ -48,7 +50,9 @@ impl AdminService {
     /// The values of a scrape.
     pub(in crate::admin) async fn scrape(&self) -> ScrapedState {
         let states = self.target_states().await;
-        self.health.scrape(states, self.clock.now()).await
+        let jobs = self.job_counts().await;
+        let paused = self.hub_hold().await.is_some();
+        ScrapedState { jobs, paused, ..self.health.scrape(states, self.clock.now()).await }
     }
 
     fn health_summary(&self) -> HealthSummary {
@@ -66,6 +70,7 @@ impl AdminService {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.health.uptime().as_secs(),
             store,
+            deliveries: PartState::of("paused", None),
             retention: PartState::of("stopped", self.health.retention_stopped()),
             certificates: certificates
                 .map(|(listener, not_after)| CertificateState {

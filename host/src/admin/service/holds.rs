@@ -26,6 +26,12 @@ impl AdminService {
         Ok(ListPage::whole(found))
     }
 
+    /// The hold on the whole hub, if there is one.
+    pub(crate) async fn hub_hold(&self) -> Option<Hold> {
+        let holds = self.store.holds().await.unwrap_or_default();
+        holds.into_iter().find(|held| held.hold.scope == HoldScope::Hub)
+    }
+
     /// Places a hold.
     pub(crate) async fn place_hold(
         &self,

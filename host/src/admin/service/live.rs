@@ -41,7 +41,7 @@ impl AdminService {
             let detail = format!("there are {STREAMS_MAX} live lists already; close one");
             ApiError::transient("too_many_streams", detail)
         })?;
-        let LiveQuery { source, kind, category, status, handler, destination } = query;
+        let LiveQuery { source, kind, category, status, handler, destination, key } = query;
         let query = EventsQuery {
             source,
             kind,
@@ -49,6 +49,7 @@ impl AdminService {
             status,
             handler,
             destination,
+            key,
             ..EventsQuery::default()
         };
         self.check_names_of(&query).await?;
@@ -102,7 +103,7 @@ impl AdminService {
     }
 
     /// The cursor after the newest event of all.
-    async fn newest_event(&self) -> Result<Option<String>, ApiError> {
+    pub(super) async fn newest_event(&self) -> Result<Option<String>, ApiError> {
         let request = PageRequest { limit: 1, after: None };
         Ok(self.store.events(EventFilter::default(), request).await?.newest)
     }

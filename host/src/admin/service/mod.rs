@@ -4,25 +4,35 @@
 //! and the work of the other parts of the hub.
 
 mod access;
+mod attempt_reads;
 mod audit;
+mod cancel;
 mod dead_letter_sets;
 mod dead_letters;
+mod erase;
 mod events;
+mod export;
+mod follow;
 mod health;
 mod holds;
+pub(super) mod jobs;
 pub(crate) mod live;
 mod lookup;
 mod names;
 pub(crate) mod needs;
 mod quarantine;
+mod reconcile;
 mod replay;
+mod rerun;
 mod retry;
 mod rules;
 mod samples;
 mod settings;
 mod sources;
+mod state;
 mod stats;
 mod targets;
+pub(crate) mod versions;
 pub(super) mod views;
 mod waiting;
 mod why;
@@ -46,11 +56,14 @@ use crate::context::HubContext;
 use crate::egress::{EgressHandle, Inbox};
 use crate::ingress::Ingress;
 use crate::invoker::InvokerHandle;
+use crate::jobs::Jobs;
 use crate::observe::health::Health;
 use crate::observe::metrics::Metrics;
 use crate::observe::shapes::Shapes;
+use crate::pull::Pulls;
 use crate::routing::Routes;
 use crate::runtime::shutdown::Drain;
+use crate::schedules::Schedules;
 use crate::upkeep::rollups::Unsaved;
 use names::KnownNames;
 
@@ -69,8 +82,11 @@ pub(crate) struct AdminService {
     handlers: InvokerHandle,
     egress: EgressHandle,
     inbox: Inbox,
+    jobs: Jobs,
     routes: Arc<Routes>,
     ingress: Arc<Ingress>,
+    schedules: Schedules,
+    pulls: Pulls,
     /// The URL of the webhook listener, as seen from this machine.
     webhooks_at: String,
     pub(super) identity: Arc<Identity>,
@@ -94,6 +110,7 @@ impl fmt::Debug for AdminService {
 impl AdminService {
     pub(super) fn new(ctx: HubContext, deps: Deps, identity: Arc<Identity>) -> Self {
         Self {
+            jobs: Jobs::new(ctx.store.clone(), ctx.clock.clone()),
             store: ctx.store,
             clock: ctx.clock,
             metrics: ctx.metrics,
@@ -104,6 +121,8 @@ impl AdminService {
             inbox: deps.inbox,
             routes: deps.routes,
             ingress: deps.ingress,
+            schedules: deps.schedules,
+            pulls: deps.pulls,
             webhooks_at: deps.webhooks_at,
             identity,
             is_tls: deps.tls.is_some(),
@@ -152,6 +171,22 @@ impl AdminService {
             && !is_stored(CountsFilter::Deliveries, target.to_string()).await
         {
             return Err(unknown.into());
+        }
+        Ok(())
+    }
+
+    /// The same for several sources.
+    async fn check_sources(&self, sources: &[SourceName]) -> Result<(), ApiError> {
+        for source in sources {
+            self.check_names(Some(source), None).await?;
+        }
+        Ok(())
+    }
+
+    /// The same for several targets.
+    async fn check_targets(&self, targets: &[Target]) -> Result<(), ApiError> {
+        for target in targets {
+            self.check_names(None, Some(target)).await?;
         }
         Ok(())
     }

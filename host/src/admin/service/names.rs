@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use weir_core::name::{DestinationName, HUB_SOURCE, HandlerName, SourceName, Target};
+use weir_core::name::{
+    DestinationName, HUB_SOURCE, HandlerName, SCHEDULE_SOURCE, SourceName, Target,
+};
 use weir_store::hold::{HoldScope, InvalidScope};
 
 /// Most names that an error lists.
@@ -26,10 +28,11 @@ pub(crate) enum ScopeError {
 }
 
 impl KnownNames {
-    /// Reads `source:NAME`, `handler:NAME` or `destination:NAME`.
+    /// Reads `source:NAME`, `handler:NAME`, `destination:NAME` or `hub`.
     pub(super) fn scope(&self, text: &str) -> Result<HoldScope, ScopeError> {
         let scope = text.parse().map_err(ScopeError::Malformed)?;
         match &scope {
+            HoldScope::Hub => {}
             HoldScope::Source(name) => self.check_source(name)?,
             HoldScope::Handler(name) => self.check_target(&Target::Handler(name.clone()))?,
             HoldScope::Destination(name) => {
@@ -39,11 +42,15 @@ impl KnownNames {
         Ok(scope)
     }
 
-    /// Refuses a source that does not exist. A handler `NAME` emits as the source `@NAME`.
+    /// Refuses a source that does not exist. A handler `NAME` emits as the source `@NAME`, and the
+    /// answers of a destination are events of a source too.
     pub(super) fn check_source(&self, name: &SourceName) -> Result<(), ScopeError> {
         let emitter = name.as_str().strip_prefix('@');
         let emits = emitter.is_some_and(|handler| self.handlers.contains(handler));
-        if self.sources.contains(name) || emits || name.as_str() == HUB_SOURCE {
+        let answers = |destination| SourceName::answered_by(destination) == *name;
+        let emits = emits || self.destinations.iter().any(answers);
+        let is_hubs = [HUB_SOURCE, SCHEDULE_SOURCE].contains(&name.as_str());
+        if self.sources.contains(name) || emits || is_hubs {
             return Ok(());
         }
         let emitted = self.handlers.iter().map(|handler| format!("@{handler}"));

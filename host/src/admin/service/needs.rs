@@ -17,13 +17,17 @@ pub(crate) struct NavCounts {
     pub(crate) dead_letters: Option<u64>,
     /// At most [`QUARANTINED_MAX`].
     pub(crate) quarantined: Option<u64>,
+    /// The number of the hold on the whole hub.
+    pub(crate) paused: Option<u64>,
+    /// Jobs that are not over.
+    pub(crate) jobs: Option<u64>,
     pub(crate) sources: u64,
     pub(crate) handlers: u64,
     pub(crate) destinations: u64,
 }
 
 impl AdminService {
-    /// Counts for the navigation of a page. Reads totals in memory and at most a hundred rows.
+    /// Counts for the navigation of a page. Reads totals in memory and at most two hundred rows.
     pub(crate) async fn nav_counts(&self) -> NavCounts {
         let totals = self.store.counts(CountsFilter::Deliveries).await.ok();
         let dead = DeliveryState::DeadLetter.as_str();
@@ -34,6 +38,8 @@ impl AdminService {
         NavCounts {
             dead_letters,
             quarantined: quarantined.ok().map(|page| page.items.len() as u64),
+            paused: self.hub_hold().await.map(|held| held.id.0),
+            jobs: self.unfinished_jobs().await,
             sources: self.sources().items.len() as u64,
             handlers: self.handlers.handlers().len() as u64,
             destinations: self.egress.destinations().len() as u64,

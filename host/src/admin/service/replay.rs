@@ -7,8 +7,8 @@ use serde_json::Map;
 use sha2::{Digest as _, Sha256};
 use weir_core::delivery::{DeliveryState, EventStatus};
 use weir_core::id::DeliveryId;
-use weir_core::name::{SourceName, Target};
-use weir_core::route::{EventFacts, RouteTable};
+use weir_core::name::{DestinationName, SourceName, Target};
+use weir_core::route::RouteTable;
 use weir_store::query::{DeliveryFilter, EventDetail, EventFilter, PageRequest};
 use weir_store::upkeep::{ReplayRequest, ReplaySelection, ReroutedEvent};
 
@@ -27,6 +27,8 @@ const DELIVERIES_MAX: usize = 10_000;
 struct ReplayOptions {
     /// The idempotency key.
     key: String,
+    /// The only destination that gets the events.
+    to: Option<DestinationName>,
     new_ids: bool,
     dry_run: bool,
     by: Principal,
@@ -60,9 +62,16 @@ impl AdminService {
     }
 
     async fn do_replay(&self, body: ReplayBody, by: Principal) -> Result<ReplayAnswer, ApiError> {
-        let ReplayBody { event, delivery, unrouted, dead_letters, request, new_ids, dry_run } =
+        let ReplayBody { event, delivery, unrouted, dead_letters, to, request, new_ids, dry_run } =
             body;
-        let options = ReplayOptions { key: key(request)?, new_ids, dry_run, by };
+        if to.is_some() && (delivery.is_some() || dead_letters.is_some()) {
+            let detail = "`to` is for events: a delivery has its target";
+            return Err(ApiError::bad_request("malformed", detail));
+        }
+        if let Some(to) = &to {
+            self.known_names().check_target(&Target::Destination(to.clone()))?;
+        }
+        let options = ReplayOptions { key: key(request)?, to, new_ids, dry_run, by };
         match (event, delivery, unrouted, dead_letters) {
             (Some(event), None, None, None) => self.replay_event(&event, options).await,
             (None, Some(delivery), None, None) => self.replay_delivery(&delivery, options).await,
@@ -86,7 +95,8 @@ impl AdminService {
             return self.redo_delivery(delivery, options).await;
         }
         let event = self.stored_event(found.event()?).await?;
-        let rerouted = self.reroute(&event, &self.routes.current()).await?;
+        not_erased(&event)?;
+        let rerouted = self.reroute(&event, &self.routes.current(), &options).await?;
         let is_routed = !rerouted.routed.deliveries.is_empty();
         let deliveries = if options.dry_run {
             due_again(&event, &rerouted)
@@ -123,6 +133,7 @@ impl AdminService {
             let detail = "there is no delivery with this id; it may be past its retention";
             ApiError::not_found("delivery_not_found", detail)
         })?;
+        not_erased(&self.stored_event(delivery.event).await?)?;
         let deliveries = if options.dry_run {
             usize::from(delivery.state.is_final())
         } else {
@@ -158,10 +169,12 @@ impl AdminService {
         if is_first && found.items.is_empty() {
             self.check_names(source.as_ref(), None).await?;
         }
-        found.items.retain(|event| source.is_some() || event.source != SourceName::hub());
+        found.items.retain(|event| {
+            event.erased_at.is_none() && (source.is_some() || event.source != SourceName::hub())
+        });
         let mut rerouted = Vec::new();
         for event in &found.items {
-            let event = self.reroute(event, &table).await?;
+            let event = self.reroute(event, &table, &options).await?;
             if !event.routed.deliveries.is_empty() {
                 rerouted.push(event);
             }
@@ -242,24 +255,18 @@ impl AdminService {
         })
     }
 
-    /// Routes a stored event by the rules of now. Lists of events come without payloads: each is
-    /// read only if a rule needs it.
+    /// Routes a stored event by the rules of now, or to one destination only.
     async fn reroute(
         &self,
         event: &EventDetail,
         table: &RouteTable,
+        options: &ReplayOptions,
     ) -> Result<ReroutedEvent, ApiError> {
-        let mut payload = event.payload.clone();
-        if payload.is_none() && table.reads_payload() {
-            payload = self.store.event(event.id).await?.and_then(|event| event.payload);
+        let mut rerouted = routing::reroute(&*self.store, event, table).await?;
+        if let Some(to) = &options.to {
+            rerouted.routed = routing::only_to(to, rerouted.routed);
         }
-        let facts = EventFacts {
-            source: &event.source,
-            kind: &event.kind,
-            category: event.category,
-            payload: payload.as_deref(),
-        };
-        Ok(ReroutedEvent { event: event.id, routed: routing::routed(table, &facts) })
+        Ok(rerouted)
     }
 
     async fn carry_out(
@@ -278,6 +285,13 @@ impl AdminService {
     }
 }
 
+/// Refuses an event whose contents were erased: nothing of it could be handled.
+fn not_erased(event: &EventDetail) -> Result<(), ApiError> {
+    let Some(at) = event.erased_at else { return Ok(()) };
+    let detail = format!("the contents of {} were erased at {at}", event.id);
+    Err(ApiError::conflict("erased", detail))
+}
+
 /// The idempotency key that was given, or a fresh one.
 fn key(given: Option<String>) -> Result<String, ApiError> {
     let Some(key) = given else { return Ok(hex::encode(rand::random::<[u8; 16]>())) };
@@ -288,11 +302,12 @@ fn key(given: Option<String>) -> Result<String, ApiError> {
 
 /// The number of an event's deliveries that would become due: those that are done, and those that
 /// do not exist yet.
-fn due_again(event: &EventDetail, rerouted: &ReroutedEvent) -> usize {
+pub(super) fn due_again(event: &EventDetail, rerouted: &ReroutedEvent) -> usize {
     let waits = |target: &Target| {
         event.deliveries.iter().any(|known| known.target == *target && !known.state.is_final())
     };
-    rerouted.routed.deliveries.iter().filter(|delivery| !waits(&delivery.target)).count()
+    let delivered = rerouted.routed.deliveries.iter().filter(|delivery| delivery.error.is_none());
+    delivered.filter(|delivery| !waits(&delivery.target)).count()
 }
 
 /// The store's key for one page of a replay. It is made of the page's content and not of its

@@ -58,6 +58,9 @@ fn signed(
     wanted: Option<String>,
     now: Timestamp,
 ) -> Result<Request<Bytes>, String> {
+    if source.pull.is_some() {
+        return Err("its messages come from a server: publish one there".into());
+    }
     let provider = &source.provider;
     let first = || provider.samples.first().map(|sample| sample.name.clone());
     let name = wanted.or_else(first).ok_or("its provider has no sample")?;

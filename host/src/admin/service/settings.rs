@@ -5,7 +5,27 @@ use crate::admin::error::ApiError;
 use crate::api::{SettingView, SettingsAnswer};
 
 /// Tables that take effect as soon as the file is saved.
-const RELOADED: [&str; 2] = ["sources.", "providers."];
+const RELOADED: [&str; 9] = [
+    "sources.",
+    "providers.",
+    "route[",
+    "schedule[",
+    "handlers.",
+    "destinations.",
+    "defaults.",
+    "alerts.",
+    "retention.",
+];
+/// Settings of them that do not.
+const RESTARTED: [&str; 7] = [
+    "alerts.shapes",
+    "alerts.alert_url",
+    "alerts.format",
+    "alerts.routing_key",
+    "alerts.allow",
+    "alerts.ca",
+    "retention.hold_life",
+];
 
 impl AdminService {
     /// Every setting with the place that it comes from.
@@ -20,7 +40,8 @@ impl AdminService {
         let found = read.map_err(|error| failed(error.to_string()))?.map_err(failed)?;
         let view = |(setting, is_changed): (crate::config::EffectiveSetting, bool)| SettingView {
             after_restart: is_changed
-                && !RELOADED.iter().any(|table| setting.key.starts_with(table)),
+                && (RESTARTED.iter().any(|key| setting.key.starts_with(key))
+                    || !RELOADED.iter().any(|table| setting.key.starts_with(table))),
             key: setting.key,
             value: setting.value,
             line: setting.line,

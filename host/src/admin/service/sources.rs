@@ -10,7 +10,7 @@ use crate::api::params::future_moment;
 use crate::api::{
     ForgottenSecret, ListPage, OpenWindowBody, SecretAnswer, SourceView, WindowAnswer,
 };
-use crate::ingress::{HandOverStatus, OpenWindowError};
+use crate::ingress::{HandOverStatus, OpenWindowError, SourceStatus};
 
 /// Longest time that a window may be open: meanwhile anyone may hand a secret over.
 const WINDOW_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -18,7 +18,12 @@ const WINDOW_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 impl AdminService {
     /// Sources in force, by name.
     pub(crate) fn sources(&self) -> ListPage<SourceView> {
-        ListPage::whole(self.ingress.sources().into_iter().map(views::source))
+        let mut connections = self.pulls.statuses();
+        let view = |source: SourceStatus| {
+            let connection = connections.remove(&source.name);
+            views::source(source, connection)
+        };
+        ListPage::whole(self.ingress.sources().into_iter().map(view))
     }
 
     /// The URL of a source's webhooks: the configured one, or that of this hub's listener.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use weir_core::name::Target;
+use weir_core::probation::Strike;
 use weir_core::time::{Timestamp, millis};
 use weir_store::hold::{Hold, HoldScope};
 
@@ -10,11 +11,12 @@ use super::AdminService;
 use super::views::text;
 use crate::api::{
     DestinationView, GrantsView, HandlerView, HealthState, InboxMessageView, LimitsView, ListPage,
+    ProbationView, StrikeView,
 };
 use crate::delivery::breakers::is_breaker_hold;
 use crate::delivery::flow_control::TargetHealth;
 use crate::egress::DestinationStatus;
-use crate::invoker::{HandlerState, HandlerStatus};
+use crate::invoker::{HandlerState, HandlerStatus, ProbationStatus};
 
 /// The state of a target, as its breaker has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,10 +95,11 @@ impl AdminService {
 
 fn on<'a>(holds: &'a [Hold], target: &Target) -> Option<&'a Hold> {
     let scope = HoldScope::from(target);
-    holds.iter().find(|held| held.hold.scope == scope)
+    let covers = |held: &&Hold| [&scope, &HoldScope::Hub].contains(&&held.hold.scope);
+    holds.iter().find(covers)
 }
 
-fn reason(held: &Hold) -> String {
+pub(super) fn reason(held: &Hold) -> String {
     format!("hold {} by {}: {}", held.id, held.hold.by, held.hold.reason)
 }
 
@@ -132,20 +135,39 @@ fn handler(status: HandlerStatus) -> HandlerView {
         grants: status.grants.map(|grants| GrantsView {
             destinations: grants.destinations.iter().map(ToString::to_string).collect(),
             emit: grants.emit,
+            missing: grants.missing.iter().map(ToString::to_string).collect(),
         }),
         limits: status.limits.map(|limits| LimitsView {
             memory_bytes: limits.memory as u64,
             time_ms: millis(limits.time),
             concurrency: limits.concurrency,
             attempts: limits.attempts,
+            state_bytes: limits.state.bytes,
+            state_keys: limits.state.keys,
         }),
+        pinned: status.pinned,
+        candidate: status.candidate,
+        probation: status.probation.map(probation),
     }
+}
+
+fn probation(status: ProbationStatus) -> ProbationView {
+    let ProbationStatus { old, started_at, done, runs, ends_at, strikes, strikes_max } = status;
+    let strike =
+        |Strike { delivery, at, reason }| StrikeView { delivery, at, reason: String::from(reason) };
+    let strikes = strikes.into_iter().map(strike).collect();
+    ProbationView { old, started_at, done, runs, ends_at, strikes, strikes_max }
 }
 
 fn destination(status: DestinationStatus) -> DestinationView {
     DestinationView {
         name: status.name,
         kind: status.kind.to_owned(),
+        address: status.address,
+        ordered: status.ordered,
+        rate: status.rate,
+        format: status.format.map(str::to_owned),
+        reply_as: status.reply_as,
         state: health(status.state),
         failing_since: status.failing_since,
         reason: text(&status.reason),

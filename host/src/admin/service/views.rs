@@ -10,16 +10,20 @@ use weir_core::payload::Payload;
 use weir_store::health::UnreadableRows;
 use weir_store::hold::Hold;
 use weir_store::quarantine::QuarantinedRequest;
-use weir_store::query::{AttemptDetail, DeliveryDetail, EventDetail, StoredRequest};
+use weir_store::query::{
+    AttemptDetail, DeliveryDetail, EventDetail, OtherRunDetail, StoredRequest,
+};
 
 use crate::api::{
-    AttemptView, BodyView, BytesView, DeliveryView, EventSummary, EventView, FieldChangeView,
-    HeaderView, HoldView, InboxMessageView, PayloadView, QuarantineItem, RefusalView, ShapeView,
-    SourceView, StoredRequestView, UnreadableView,
+    AttemptView, BodyView, BytesView, ConnectionError, DeliveryView, EventSummary, EventView,
+    FieldChangeView, HeaderView, HoldView, InboxMessageView, OtherRunView, PayloadView,
+    QuarantineItem, RefusalView, ShapeView, SourceConnection, SourceView, StoredRequestView,
+    UnreadableView,
 };
 use crate::egress::InboxMessage;
 use crate::ingress::{RefusalRecord, SourceStatus};
 use crate::observe::shapes::{KnownShape, ShapeChange};
+use crate::pull::PullStatus;
 
 /// Bytes of a body that are shown unless all of it is asked for.
 pub(crate) const PREVIEW_BYTES: usize = 64 * KIB;
@@ -41,6 +45,8 @@ pub(super) fn event(event: &EventDetail) -> EventView {
         table: event.table.clone(),
         trace: trace(event),
         size: event.size,
+        erased_at: event.erased_at,
+        keys: event.keys.clone(),
         deliveries: event.deliveries.iter().map(delivery).collect(),
     }
 }
@@ -72,6 +78,7 @@ pub(super) fn delivery(delivery: &DeliveryDetail) -> DeliveryView {
         held: delivery.held,
         generation: delivery.generation,
         attempts: delivery.attempts,
+        order_key: delivery.order_key.as_deref().map(Into::into),
         due_at: delivery.due_at,
         reason: text(&delivery.reason),
         waiting: None,
@@ -89,12 +96,17 @@ fn attempt(attempt: &AttemptDetail) -> AttemptView {
         outcome: attempt.outcome,
         reason: text(&attempt.reason),
         version: attempt.version.clone(),
+        other: attempt.other.as_ref().map(other_run),
         log: text(&attempt.log),
         response_status: attempt.response_status,
         response_snippet: text(&attempt.response_snippet),
         messages: attempt.messages.iter().map(delivery).collect(),
         emitted: attempt.emitted.clone(),
     }
+}
+
+pub(super) fn other_run(run: &OtherRunDetail) -> OtherRunView {
+    OtherRunView { version: run.version.clone(), outcome: run.outcome, reason: text(&run.reason) }
 }
 
 pub(super) fn text(text: &Option<Box<str>>) -> Option<String> {
@@ -210,11 +222,13 @@ pub(super) fn quarantined(request: &QuarantinedRequest) -> QuarantineItem {
     }
 }
 
-pub(super) fn source(source: SourceStatus) -> SourceView {
+pub(super) fn source(source: SourceStatus, connection: Option<PullStatus>) -> SourceView {
     let texts = |list: &[std::sync::Arc<str>]| list.iter().map(ToString::to_string).collect();
     SourceView {
         path: format!("/webhook/{}", source.name),
         name: source.name,
+        kind: source.kind.as_str().to_owned(),
+        connection: connection.map(self::connection),
         provider: source.provider.to_string(),
         schemes: texts(&source.schemes),
         secrets: texts(&source.secrets),
@@ -227,6 +241,12 @@ pub(super) fn source(source: SourceStatus) -> SourceView {
         health: None,
         shapes: None,
     }
+}
+
+fn connection(status: PullStatus) -> SourceConnection {
+    let PullStatus { address, state, since, last_error } = status;
+    let last_error = last_error.map(|(at, reason)| ConnectionError { at, reason: reason.into() });
+    SourceConnection { address: address.into(), state, since, last_error }
 }
 
 pub(super) fn shape(shape: KnownShape) -> ShapeView {

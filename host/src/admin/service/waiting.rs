@@ -148,6 +148,7 @@ mod tests {
             held: false,
             generation: 0,
             attempts: 1,
+            order_key: None,
             due_at,
             reason: None,
             history: Vec::new(),

@@ -5,7 +5,7 @@ use weir_core::route::{self, NotDelivered, StoredRule, TableHash};
 use weir_store::query::{AttemptDetail, DeliveryDetail, EventDetail};
 
 use super::AdminService;
-use super::views::{text, trace};
+use super::views::{other_run, text, trace};
 use super::waiting::WaitReasons;
 use crate::admin::error::ApiError;
 use crate::api::{CandidateView, HoldOnDelivery, LastAttempt, RoutedDelivery, WhyAnswer};
@@ -81,6 +81,7 @@ fn candidates(
             matched,
             refused,
             never,
+            condition: rule.condition.as_deref().map(str::to_owned),
             condition_false: text(&condition_false),
             error: text(&error),
         }
@@ -103,6 +104,7 @@ fn deliveries(event: &EventDetail, reasons: &WaitReasons) -> Vec<RoutedDelivery>
             state: view.state,
             held: view.held,
             attempts: view.attempts,
+            order_key: view.order_key,
             reason: view.reason,
             due_at: view.due_at,
             waiting: view.waiting,
@@ -121,5 +123,7 @@ fn last_attempt(attempt: &AttemptDetail) -> LastAttempt {
         outcome: attempt.outcome,
         reason: text(&attempt.reason),
         response_status: attempt.response_status,
+        version: attempt.version.clone(),
+        other: attempt.other.as_ref().map(other_run),
     }
 }

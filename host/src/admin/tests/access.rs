@@ -312,3 +312,25 @@ async fn a_token_that_asks_too_often_is_told_when_to_ask_again() {
     assert_eq!(code_of(refused).await, (429, "too_many_requests".to_owned()));
     admin.get("/health/live").await;
 }
+
+#[tokio::test]
+async fn a_write_that_is_refused_for_its_role_is_in_the_audit_log() {
+    let admin = TestAdmin::start().await;
+    let bearer = token(&admin, "reader", "read").await;
+    let headers = [("authorization", &*bearer)];
+    let release = ("DELETE", "/api/v1/holds/7");
+    for _ in 0..100 {
+        let answer = ask_with(&admin, release, &headers, "").await;
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+    }
+    ask_with(&admin, ("GET", "/api/v1/audit"), &headers, "").await;
+    ask_with(&admin, release, &[("authorization", "Bearer weir_tok_unknown")], "").await;
+    let refused = admin.get("/api/v1/audit?outcome=refused&limit=200").await;
+    let items = refused["items"].as_array().unwrap();
+    assert_eq!(items.len(), 10, "reads and strangers are not recorded, and a flood is not either");
+    let first = &items[9];
+    assert_eq!((&first["who"], &first["act"]), (&json!("reader"), &json!("release")));
+    assert_eq!(first["subject"], "DELETE /api/v1/holds/{id}");
+    let detail = json!({ "how": "token", "code": "role_missing", "needs": "operate" });
+    assert_eq!(first["detail"], detail);
+}

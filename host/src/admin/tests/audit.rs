@@ -55,6 +55,7 @@ async fn every_kind_of_act_is_in_the_log() {
     admin.post("/api/v1/retry", r#"{"handler":"orders"}"#).await;
     admin.post("/api/v1/replay", &format!(r#"{{"event":"{event}"}}"#)).await;
     admin.post("/api/v1/replay", &format!(r#"{{"event":"{event}","dry_run":true}}"#)).await;
+    admin.post("/api/v1/cancel", &format!(r#"{{"id":"{event}"}}"#)).await;
     let (_, hold) = admin.post("/api/v1/holds", r#"{"scope":"handler:orders"}"#).await;
     admin.ask("DELETE", &format!("/api/v1/holds/{}", hold["id"])).await;
     admin.post("/api/v1/quarantine/release", "{}").await;
@@ -70,6 +71,7 @@ async fn every_kind_of_act_is_in_the_log() {
         "requeue",
         "retry",
         "replay",
+        "cancel",
         "hold",
         "release",
         "quarantine_release",

@@ -14,6 +14,12 @@ async fn events_are_listed_newest_first_by_filter_and_page() {
     assert_eq!(ids(&admin.get("/api/v1/events?source=stripe").await), [&*all[1], &all[3]]);
     assert_eq!(ids(&admin.get("/api/v1/events?type=push&limit=1").await), [&*all[0]]);
     assert_eq!(ids(&admin.get("/api/v1/events?status=pending").await).len(), 5);
+    let either = ids(&admin.get("/api/v1/events?type=push,paid&status=pending,retrying").await);
+    assert_eq!(either, all);
+    let either = admin.get("/api/v1/events/count?source=stripe,github&type=pa*,issues").await;
+    assert_eq!(either["count"], 2);
+    let unknown = admin.error("GET", "/api/v1/events?source=github,gitbub").await;
+    assert_eq!(unknown, (404, "unknown_name".to_owned()));
     assert!(ids(&admin.get("/api/v1/events?status=dead_letter").await).is_empty());
     assert!(ids(&admin.get("/api/v1/events?until=1h").await).is_empty());
     assert_eq!(ids(&admin.get("/api/v1/events?since=1h").await).len(), 5);

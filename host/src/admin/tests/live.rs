@@ -18,9 +18,13 @@ impl Stream {
     }
 
     async fn ask(admin: &TestAdmin, query: &str, after: Option<&str>) -> Response {
+        Self::ask_as(TOKEN, admin, query, after).await
+    }
+
+    async fn ask_as(token: &str, admin: &TestAdmin, query: &str, after: Option<&str>) -> Response {
         let mut request = http::Request::get(format!("/api/v1/events/live{query}"))
             .header("host", HOST)
-            .header("authorization", format!("Bearer {TOKEN}"));
+            .header("authorization", format!("Bearer {token}"));
         if let Some(after) = after {
             request = request.header("last-event-id", after);
         }
@@ -139,4 +143,35 @@ async fn a_stream_ends_in_a_drain() {
     stream.next().await.unwrap();
     admin.drain.stop_claiming();
     assert!(stream.next().await.is_none());
+}
+
+/// A stream of a new token with the role `read`.
+async fn of_new_token(admin: &TestAdmin, more: &str) -> Stream {
+    let body = format!(r#"{{"name":"reader","role":"read"{more}}}"#);
+    let (_, made) = admin.post("/api/v1/tokens", &body).await;
+    let answer = Stream::ask_as(made["token"].as_str().unwrap(), admin, "", None).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    Stream { body: answer.into_body(), text: String::new() }
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_token_is_revoked() {
+    let admin = TestAdmin::start().await;
+    let mut other = Stream::open(&admin, "", None).await;
+    let mut stream = of_new_token(&admin, "").await;
+    assert!(stream.next().await.is_some() && other.next().await.is_some());
+    admin.ask("DELETE", "/api/v1/tokens/reader").await;
+    admin.receive("github", "push", b"{}").await;
+    let ended = tokio::time::timeout(Duration::from_secs(2), stream.next()).await;
+    assert!(ended.unwrap().is_none(), "nothing is shown after it");
+    assert_eq!(other.next().await.unwrap().count, 1, "another token's stream goes on");
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_token_expires() {
+    let admin = TestAdmin::start().await;
+    let mut stream = of_new_token(&admin, r#","expires":"2s""#).await;
+    assert!(stream.next().await.is_some());
+    let ended = tokio::time::timeout(Duration::from_secs(20), stream.next()).await;
+    assert!(ended.unwrap().is_none());
 }

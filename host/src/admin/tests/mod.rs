@@ -21,7 +21,7 @@ use weir_core::name::{SourceName, Target};
 use weir_core::payload::Payload;
 use weir_core::provider::OnRedelivery;
 use weir_core::route::{Pattern, RouteTable, Rule};
-use weir_core::state::ReadSet;
+use weir_core::state::{ReadSet, StateQuota};
 use weir_core::time::Clock;
 use weir_store::hold::{HoldScope, NewHold};
 use weir_store::{
@@ -35,7 +35,7 @@ use crate::api::{
     ConfirmTimeAnswer, DeliveryView, DestinationView, EventAnswer, EventView, HandlerView,
     HealthReport, HoldView, ListPage, SourceView, WhyAnswer,
 };
-use crate::config::{self, ConfiguredSources};
+use crate::config::{self, ConfiguredRoutes, ConfiguredSources};
 use crate::egress::fetch::Fetcher;
 use crate::egress::{self, Egress};
 use crate::ingress;
@@ -51,8 +51,10 @@ mod dead_letters;
 mod document;
 mod errors;
 mod events;
+mod follow;
 mod health;
 mod holds;
+mod jobs;
 mod live;
 mod pages;
 mod replay;
@@ -100,7 +102,7 @@ async fn deps(folder: &Path, table: &RouteTable) -> (HubContext, Deps) {
         .unwrap()
         .config;
     let patterns = table.rules()[0].patterns.clone();
-    let subscriptions = BTreeMap::from([("orders".parse().unwrap(), patterns)]);
+    let subscriptions = BTreeMap::from([("orders".parse().unwrap(), patterns.into())]);
     let routes = Routes::build(ctx.store.clone(), &config, subscriptions).await.unwrap();
     let routes = Arc::new(routes);
     let health = Health::new(ctx.store.clone(), ctx.drain.clone());
@@ -116,7 +118,9 @@ async fn deps(folder: &Path, table: &RouteTable) -> (HubContext, Deps) {
         quarantine: None,
     };
     let sources = ConfiguredSources::new(config.sources.clone());
-    let egress = Egress::new(&config, ctx.clone(), egress::Deps { sources, hops }).unwrap();
+    let configured_routes = ConfiguredRoutes::new(config.routes.clone());
+    let of_egress = egress::Deps { sources, configured_routes, hops, routes: routes.clone() };
+    let egress = Egress::new(&config, ctx.clone(), of_egress).unwrap();
     let deps = Deps {
         allowed_hosts: BTreeSet::new(),
         tls: None,
@@ -129,6 +133,8 @@ async fn deps(folder: &Path, table: &RouteTable) -> (HubContext, Deps) {
         egress: egress.handle(),
         routes,
         ingress: Arc::new(Ingress::new(&config, ctx.clone(), of_ingress)),
+        schedules: Schedules::new(config.schedules.clone()),
+        pulls: Pulls::default(),
         webhooks_at: "http://127.0.0.1:8080".into(),
         settings: config::SettingsFile::of(&config),
         console: None,
@@ -180,7 +186,8 @@ impl TestAdmin {
         (source, kind): (&str, &str),
         body: &[u8],
     ) -> EventId {
-        let delivery = |target: &Target| NewDelivery { target: target.clone(), order_key: None };
+        let delivery =
+            |target: &Target| NewDelivery { target: target.clone(), order_key: None, error: None };
         let mut payload = Payload::new("application/json", Bytes::copy_from_slice(body));
         payload.headers.push(("x-odd".into(), Bytes::from_static(b"caf\xe9")));
         let event = NewEvent {
@@ -189,6 +196,7 @@ impl TestAdmin {
             delivery_id: None,
             dedup: None,
             part: None,
+            keys: Vec::new(),
             routed: Routed {
                 table: self.table.hash(),
                 decisions: decisions.into(),
@@ -229,12 +237,15 @@ impl TestAdmin {
                 outcome: Outcome::Reject,
                 reason: Some(reason.into()),
                 version: Some([7; 32]),
+                other: None,
                 log: Some("error\tlooked everywhere".into()),
                 response: None,
+                reads: None,
             },
             next: NextState::DeadLetter,
             effects: RoutedEffects::default(),
             reads: ReadSet::default(),
+            quota: StateQuota::NONE,
         };
         let settled = self.store.settle(&[Arc::new(settlement)]).await.remove(0).unwrap();
         assert!(matches!(settled, Settled::Applied { .. }));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{EventsArgs, HEADINGS, row};
-use crate::api::{EventView, LiveFrame, LiveQuery};
+use crate::api::{EventView, LiveFrame};
 use crate::cli::client::AdminClient;
 use crate::cli::error::CommandError;
 use crate::program::output::{Output, table};
@@ -18,14 +18,7 @@ pub(super) async fn run(
     args: &EventsArgs,
     output: Output,
 ) -> Result<(), CommandError> {
-    let query = LiveQuery {
-        source: args.source.clone(),
-        kind: args.kind.clone(),
-        category: args.category,
-        status: args.status,
-        handler: args.handler.clone(),
-        destination: args.destination.clone(),
-    };
+    let query = args.filter.live_query();
     let mut cursor: Option<String> = None;
     let mut tries = 0;
     loop {
@@ -71,7 +64,7 @@ fn print(frame: &LiveFrame, output: Output) {
 }
 
 /// One event in the columns of the list.
-fn line(event: &EventView) -> String {
+pub(in crate::cli) fn line(event: &EventView) -> String {
     let cells = row(event.id, event.received_at, &event.source, &event.kind, event.status);
     let text = table(&HEADINGS, &[cells.to_vec()]);
     text.lines().nth(1).unwrap_or_default().to_owned()

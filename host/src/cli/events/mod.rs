@@ -1,23 +1,28 @@
 //! `weir events`: lists events, and shows what an id leads to.
 
+mod filter;
 mod follow;
+mod save;
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use weir_core::delivery::{EventStatus, Outcome};
-use weir_core::event::{Category, EventType};
-use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
+use weir_core::event::EventType;
+use weir_core::name::{SourceName, Target};
 use weir_core::time::Timestamp;
+use weir_core::verify::Verified;
 
 use crate::api::params::PointInTime;
 use crate::api::{
     AttemptView, BytesView, DeliveryView, EventAnswer, EventDetailView, EventSummary, EventView,
-    EventsQuery, PayloadView, RefusalView, WaitReason,
+    EventsQuery, OtherRunView, PayloadView, RefusalView, WaitReason,
 };
 use crate::cli::client::{AdminClient, HubArgs, path_id};
 use crate::cli::error::CommandError;
-use crate::cli::values;
 use crate::program::output::{Output, or_dash, table};
+pub(in crate::cli) use filter::FilterArgs;
+pub(in crate::cli) use follow::line;
 
 /// Columns of a list of events.
 const HEADINGS: [&str; 5] = ["ID", "RECEIVED", "SOURCE", "TYPE", "STATUS"];
@@ -27,26 +32,13 @@ const HEADINGS: [&str; 5] = ["ID", "RECEIVED", "SOURCE", "TYPE", "STATUS"];
 pub struct EventsArgs {
     /// Show in full: the id of an event, delivery, message, attempt or request, the sender's own
     /// id, or the request_id of a refused request
-    #[arg(value_name = "ID")]
+    #[arg(
+        value_name = "ID",
+        conflicts_with_all = ["source", "kind", "category", "handler", "destination", "status", "key"]
+    )]
     pub id: Option<String>,
-    /// Filter by source
-    #[arg(long, conflicts_with = "id")]
-    pub source: Option<SourceName>,
-    /// Filter by type; `*` matches any characters, as in 'issues*'
-    #[arg(long = "type", value_name = "TYPE", conflicts_with = "id", value_parser = EventType::new)]
-    pub kind: Option<EventType>,
-    /// Filter by category, such as payment.received
-    #[arg(long, conflicts_with = "id", value_parser = values::category)]
-    pub category: Option<Category>,
-    /// Filter by a handler that has a delivery of the event
-    #[arg(long, conflicts_with = "id")]
-    pub handler: Option<HandlerName>,
-    /// Filter by a destination that has a delivery or message of the event
-    #[arg(long, conflicts_with = "id")]
-    pub destination: Option<DestinationName>,
-    /// Filter by status: pending, processing, retrying, held, processed, dead_letter, unrouted
-    #[arg(long, conflicts_with = "id", value_parser = values::status)]
-    pub status: Option<EventStatus>,
+    #[command(flatten)]
+    pub filter: FilterArgs,
     /// Received since, such as 1h or 2026-11-23T15:00:00Z
     #[arg(long, value_name = "WHEN", conflicts_with = "id")]
     pub since: Option<PointInTime>,
@@ -59,12 +51,24 @@ pub struct EventsArgs {
     /// Print new events as they are stored, until it is interrupted
     #[arg(long, short, conflicts_with_all = ["id", "since", "until", "limit"])]
     pub follow: bool,
+    /// Write the event into this file as a fixture for `weir test`, without credentials, such as
+    /// plugins/orders.fixtures/one.json
+    #[arg(long, value_name = "FILE", requires = "id")]
+    pub save: Option<PathBuf>,
     #[command(flatten)]
     pub hub: HubArgs,
 }
 
 pub(super) async fn run(args: &EventsArgs, output: Output) -> Result<(), CommandError> {
     let hub = AdminClient::find(&args.hub)?;
+    if let (Some(id), Some(file)) = (&args.id, &args.save) {
+        let path = format!("/api/v1/events/{}?full=true", path_id(id)?);
+        let answer: EventAnswer = hub.get(&path).await?;
+        let EventAnswer::Event(detail) = answer else {
+            return Err(CommandError::Usage(format!("`{id}` is not one event; see `weir events`")));
+        };
+        return save::save(&hub, &detail, file, output).await;
+    }
     if let Some(id) = &args.id {
         let answer: EventAnswer = hub.get(&format!("/api/v1/events/{}", path_id(id)?)).await?;
         output.answer(&answer, show);
@@ -74,16 +78,11 @@ pub(super) async fn run(args: &EventsArgs, output: Output) -> Result<(), Command
         return follow::run(&hub, args, output).await;
     }
     let query = |limit, cursor| EventsQuery {
-        source: args.source.clone(),
-        kind: args.kind.clone(),
-        category: args.category,
-        status: args.status,
-        handler: args.handler.clone(),
-        destination: args.destination.clone(),
         since: args.since,
         until: args.until,
         limit,
         cursor,
+        ..args.filter.query()
     };
     let events: Vec<EventView> = hub.list("/api/v1/events", args.limit.get(), query).await?;
     output.list(&events, "no events", HEADINGS, |event| {
@@ -137,10 +136,7 @@ fn show_event(detail: &EventDetailView) -> String {
     }
     lines.extend(facts(event));
     if let Some(request) = request {
-        lines.push(fact(
-            "verified",
-            format!("by {} with secret {}", request.scheme, request.secret),
-        ));
+        lines.push(fact("verified", verified(&request.scheme, &request.secret)));
     }
     if delivery.is_some() {
         return lines.join("\n");
@@ -153,6 +149,16 @@ fn show_event(detail: &EventDetailView) -> String {
     lines.join("\n")
 }
 
+/// The proof of a request, in words.
+fn verified(scheme: &str, secret: &str) -> String {
+    match scheme {
+        Verified::API_SCHEME => {
+            format!("by no signature: {secret} brought it from the provider's API")
+        }
+        scheme => format!("by {scheme} with secret {secret}"),
+    }
+}
+
 fn fact(name: &str, value: impl ToString) -> String {
     format!("{name:<10} {}", value.to_string())
 }
@@ -160,6 +166,8 @@ fn fact(name: &str, value: impl ToString) -> String {
 fn facts(event: &EventView) -> Vec<String> {
     let optional = [
         ("sender id", event.delivery_id.clone()),
+        ("erased", event.erased_at.map(|at| at.to_string())),
+        ("keys", keys(event)),
         ("request", event.request.map(|id| id.to_string())),
         ("parent", event.parent.map(|id| id.to_string())),
         ("trace", event.trace.clone()),
@@ -171,6 +179,12 @@ fn facts(event: &EventView) -> Vec<String> {
     lines.push(fact("received", event.received_at));
     lines.extend(optional.into_iter().filter_map(|(name, value)| Some(fact(name, value?))));
     lines
+}
+
+/// The business keys of an event, if it has any.
+fn keys(event: &EventView) -> Option<String> {
+    let keys: Vec<_> = event.keys.iter().map(ToString::to_string).collect();
+    (!keys.is_empty()).then(|| keys.join(", "))
 }
 
 /// A body after an empty line, if it is text.
@@ -245,7 +259,19 @@ fn show_attempt(attempt: &AttemptView) -> String {
             format!("failed ({outcome}) after {took}{reason}")
         }
     };
-    format!("attempt {number} at {started_at}  {result}")
+    let other = match (&attempt.version, &attempt.other) {
+        (Some(version), Some(other)) => format!("\n    {}", other_version(version, other)),
+        _ => String::new(),
+    };
+    format!("attempt {number} at {started_at}  {result}{other}")
+}
+
+/// The version that settled an attempt, and the one that failed in it too.
+pub(super) fn other_version(version: &str, other: &OtherRunView) -> String {
+    let short = |version: &str| version.get(..12).unwrap_or(version).to_owned();
+    let reason = other.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    let (ran, failed, outcome) = (short(version), short(&other.version), other.outcome);
+    format!("run under version {ran}; version {failed} failed ({outcome}){reason}")
 }
 
 /// The reason why a delivery waits, as a sentence. None once it is done or while it is tried.

@@ -1,5 +1,6 @@
 //! The `inbox` kind: no settings of its own, and one built-in destination of development mode.
 
+use weir_core::delivery::OnBlocked;
 use weir_core::name::DestinationName;
 
 use super::{Destination, DestinationDefaults, TransportSettings};
@@ -12,5 +13,8 @@ pub(in crate::config) fn built_in(defaults: &DestinationDefaults) -> Option<Dest
         retry: defaults.retry.clone(),
         breaker: defaults.breaker.clone(),
         concurrency: defaults.concurrency,
+        ordered: false,
+        on_blocked: OnBlocked::Skip,
+        rate: None,
     })
 }

@@ -3,7 +3,16 @@
 //!
 //! Each kind has a file of its own for the rest.
 
+mod aws;
+mod file;
 mod inbox;
+mod mqtt;
+pub(super) mod nats;
+mod pattern;
+mod postgres;
+pub(super) mod rabbitmq;
+pub(super) mod redis;
+pub(super) mod server;
 mod webhook;
 
 use std::collections::BTreeMap;
@@ -12,15 +21,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_core::breaker::BreakerPolicy;
+use weir_core::delivery::OnBlocked;
 use weir_core::name::DestinationName;
+use weir_core::rate::Rate;
 use weir_core::retry::RetryPolicy;
 
+pub use self::redis::{RedisKey, RedisSettings};
+pub use aws::{AwsAccount, SnsSettings, SqsSettings};
+pub use file::{FileSettings, FileSync};
 pub(super) use inbox::built_in as inbox;
-pub(super) use webhook::read_allow;
-pub use webhook::{Signing, Webhook};
+pub use mqtt::MqttSettings;
+pub use nats::NatsSettings;
+pub use pattern::NamePattern;
+pub use postgres::{MessageFact, PostgresSettings};
+pub use rabbitmq::RabbitSettings;
+pub use server::BrokerServer;
+pub use webhook::{AcceptedStatuses, Authorization, OAuthClient, Signing, Webhook, WebhookAuth};
+pub(super) use webhook::{headers, read_allow};
 
+use super::access;
 use super::breaker::RawBreaker;
 use super::context::LoadContext;
+use super::expression;
 use super::retry::{InvalidSetting, RawRetry};
 use super::server::at_most;
 use super::tree::Section;
@@ -40,6 +62,12 @@ pub struct Destination {
     pub breaker: BreakerPolicy,
     /// Attempts at the same time.
     pub concurrency: usize,
+    /// True if messages of handlers keep the order of the events that were handled.
+    pub ordered: bool,
+    /// The fate of a message that cannot be sent while others wait behind it in its order.
+    pub on_blocked: OnBlocked,
+    /// The most attempts in a time.
+    pub rate: Option<Rate>,
 }
 
 /// The settings that only one kind of destination has.
@@ -47,6 +75,15 @@ pub struct Destination {
 pub enum TransportSettings {
     Webhook(Box<Webhook>),
     Inbox,
+    Stdout { timeout: Duration },
+    File(Box<FileSettings>),
+    Redis(Box<RedisSettings>),
+    Nats(Box<NatsSettings>),
+    RabbitMq(Box<RabbitSettings>),
+    Postgres(Box<PostgresSettings>),
+    Mqtt(Box<MqttSettings>),
+    Sqs(Box<SqsSettings>),
+    Sns(Box<SnsSettings>),
 }
 
 impl TransportSettings {
@@ -55,8 +92,86 @@ impl TransportSettings {
         match self {
             Self::Webhook(_) => DestinationKind::Webhook,
             Self::Inbox => DestinationKind::Inbox,
+            Self::Stdout { .. } => DestinationKind::Stdout,
+            Self::File(_) => DestinationKind::File,
+            Self::Redis(_) => DestinationKind::Redis,
+            Self::Nats(_) => DestinationKind::Nats,
+            Self::RabbitMq(_) => DestinationKind::RabbitMq,
+            Self::Postgres(_) => DestinationKind::Postgres,
+            Self::Mqtt(_) => DestinationKind::Mqtt,
+            Self::Sqs(_) => DestinationKind::Sqs,
+            Self::Sns(_) => DestinationKind::Sns,
         }
     }
+
+    /// The place that messages go to, for people. Without credentials, and without the path of a
+    /// URL, which may be one.
+    #[must_use]
+    pub fn address(&self) -> String {
+        match self {
+            Self::Webhook(webhook) => origin(&webhook.url),
+            Self::Inbox => "the memory of this hub".into(),
+            Self::Stdout { .. } => "the standard output of this hub".into(),
+            Self::File(file) => file.path.display().to_string(),
+            Self::Redis(redis) => {
+                let RedisSettings { server, database, into } = &**redis;
+                format!("{}/{database} {}", server.address(), into.shown())
+            }
+            Self::Nats(nats) => {
+                let NatsSettings { server, subject, .. } = &**nats;
+                format!("{} subject {}", server.address(), subject.text())
+            }
+            Self::RabbitMq(rabbit) => format!("{} {}", rabbit.server.address(), rabbit.shown()),
+            Self::Postgres(postgres) => {
+                let PostgresSettings { server, database, .. } = &**postgres;
+                format!("{}/{database}", server.address())
+            }
+            Self::Mqtt(mqtt) => {
+                let MqttSettings { server, topic, .. } = &**mqtt;
+                format!("{} topic {}", server.address(), topic.text())
+            }
+            Self::Sqs(sqs) => format!("{} queue {}", sqs.account.server.address(), sqs.queue),
+            Self::Sns(sns) => format!("{} topic {}", sns.account.server.address(), sns.topic),
+        }
+    }
+
+    /// The server, for kinds that keep a connection to one.
+    pub(super) fn server(&self) -> Option<&BrokerServer> {
+        match self {
+            Self::Webhook(_) | Self::Inbox | Self::Stdout { .. } | Self::File(_) => None,
+            Self::Redis(redis) => Some(&redis.server),
+            Self::Nats(nats) => Some(&nats.server),
+            Self::RabbitMq(rabbit) => Some(&rabbit.server),
+            Self::Postgres(postgres) => Some(&postgres.server),
+            Self::Mqtt(mqtt) => Some(&mqtt.server),
+            Self::Sqs(_) | Self::Sns(_) => self.account().map(|account| &account.server),
+        }
+    }
+
+    /// The account of AWS, for kinds that have one.
+    fn account(&self) -> Option<&AwsAccount> {
+        match self {
+            Self::Sqs(sqs) => Some(&sqs.account),
+            Self::Sns(sns) => Some(&sns.account),
+            _ => None,
+        }
+    }
+
+    /// The secrets, for their hash.
+    pub(super) fn secrets(&self) -> Vec<&[u8]> {
+        let password = self.server().and_then(|server| server.password.as_ref());
+        let token = match self {
+            Self::Nats(nats) => nats.token.as_ref(),
+            _ => None,
+        };
+        let keys = self.account().into_iter().flat_map(AwsAccount::secrets);
+        password.into_iter().chain(token).chain(keys).map(|secret| secret.expose()).collect()
+    }
+}
+
+fn origin(url: &http::Uri) -> String {
+    let scheme = url.scheme_str().unwrap_or_default();
+    format!("{scheme}://{}", url.authority().map_or("", http::uri::Authority::as_str))
 }
 
 /// The kinds of destinations.
@@ -66,16 +181,55 @@ pub enum DestinationKind {
     Webhook,
     /// Messages are kept in memory, for development.
     Inbox,
+    /// Messages are written to the standard output, one JSON line each.
+    Stdout,
+    /// Messages are appended to a file, one JSON line each.
+    File,
+    /// Messages are added to a stream or list of Redis, or published.
+    Redis,
+    /// Messages are published to a subject of NATS, for a stream or without one.
+    Nats,
+    /// Messages are published to an exchange or queue of RabbitMQ.
+    RabbitMq,
+    /// A statement is run for each message.
+    Postgres,
+    /// Messages are published to a topic of MQTT.
+    Mqtt,
+    /// Messages are sent to a queue of AWS.
+    Sqs,
+    /// Messages are published to a topic of AWS.
+    Sns,
 }
 
 impl DestinationKind {
-    pub const ALL: [Self; 2] = [Self::Webhook, Self::Inbox];
+    pub const ALL: [Self; 11] = [
+        Self::Webhook,
+        Self::Inbox,
+        Self::Stdout,
+        Self::File,
+        Self::Redis,
+        Self::Nats,
+        Self::RabbitMq,
+        Self::Postgres,
+        Self::Mqtt,
+        Self::Sqs,
+        Self::Sns,
+    ];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Webhook => "webhook",
             Self::Inbox => "inbox",
+            Self::Stdout => "stdout",
+            Self::File => "file",
+            Self::Redis => "redis",
+            Self::Nats => "nats",
+            Self::RabbitMq => "rabbitmq",
+            Self::Postgres => "postgres",
+            Self::Mqtt => "mqtt",
+            Self::Sqs => "sqs",
+            Self::Sns => "sns",
         }
     }
 
@@ -159,7 +313,7 @@ fn one(
 ) -> Option<Destination> {
     let kind = section.checked("kind", |word: &String| match DestinationKind::parse(word) {
         Some(_) => Ok(()),
-        None => Err("must be \"webhook\" or \"inbox\"".into()),
+        None => Err(unknown_kind()),
     });
     let concurrency = match section.has("concurrency") {
         true => section.checked("concurrency", |n| at_most(*n, CONCURRENCY_MAX)),
@@ -177,6 +331,9 @@ fn one(
     let own = RawBreaker::read(&mut section.section("breaker"));
     let report = |(key, what): InvalidSetting| section.problem(&format!("breaker.{key}"), what);
     let breaker = own.over(&defaults.raw_breaker).policy().map_err(report).ok();
+    let ordered = section.maybe("ordered").unwrap_or(false);
+    let on_blocked = expression::on_blocked(&mut section).unwrap_or(OnBlocked::Skip);
+    let rate = access::sending_rate(&mut section);
     let kind = kind.as_deref().and_then(DestinationKind::parse);
     let transport = match kind {
         Some(DestinationKind::Inbox) => Some(TransportSettings::Inbox),
@@ -185,6 +342,7 @@ fn one(
             webhook::read(&mut section, url, defaults, trust, context)
                 .map(|webhook| TransportSettings::Webhook(Box::new(webhook)))
         }
+        Some(kind) => beside_webhook(kind, &mut section, defaults, trust, context),
         // Read as a webhook, so that the other mistakes of its table are reported too.
         None => {
             let url = section.maybe::<String>("url");
@@ -199,7 +357,47 @@ fn one(
         retry: retry?,
         breaker: breaker?,
         concurrency: concurrency?,
+        ordered,
+        on_blocked,
+        rate,
     })
+}
+
+/// Reads the settings of a kind that is not HTTP.
+fn beside_webhook(
+    kind: DestinationKind,
+    section: &mut Section<'_>,
+    defaults: &DestinationDefaults,
+    trust: &TrustedRoots,
+    context: &LoadContext<'_>,
+) -> Option<TransportSettings> {
+    match kind {
+        DestinationKind::Webhook | DestinationKind::Inbox => None,
+        DestinationKind::Stdout => {
+            server::timeout(section, defaults).map(|timeout| TransportSettings::Stdout { timeout })
+        }
+        DestinationKind::File => file::read(section, defaults, context)
+            .map(|file| TransportSettings::File(Box::new(file))),
+        DestinationKind::Redis => redis::read(section, defaults, trust, context)
+            .map(|redis| TransportSettings::Redis(Box::new(redis))),
+        DestinationKind::Nats => nats::read(section, defaults, trust, context)
+            .map(|nats| TransportSettings::Nats(Box::new(nats))),
+        DestinationKind::RabbitMq => rabbitmq::read(section, defaults, trust, context)
+            .map(|rabbit| TransportSettings::RabbitMq(Box::new(rabbit))),
+        DestinationKind::Postgres => postgres::read(section, defaults, trust, context)
+            .map(|postgres| TransportSettings::Postgres(Box::new(postgres))),
+        DestinationKind::Mqtt => mqtt::read(section, defaults, trust, context)
+            .map(|mqtt| TransportSettings::Mqtt(Box::new(mqtt))),
+        DestinationKind::Sqs => aws::read_sqs(section, defaults, trust, context)
+            .map(|sqs| TransportSettings::Sqs(Box::new(sqs))),
+        DestinationKind::Sns => aws::read_sns(section, defaults, trust, context)
+            .map(|sns| TransportSettings::Sns(Box::new(sns))),
+    }
+}
+
+fn unknown_kind() -> String {
+    let known: Vec<_> = DestinationKind::ALL.iter().map(|kind| format!("\"{kind}\"")).collect();
+    format!("must be one of {}", known.join(", "))
 }
 
 fn timeout_ok(timeout: Duration) -> Result<(), String> {

@@ -66,7 +66,7 @@ function live(bar) {
     state.className = `live${off || lost ? ' off' : reason && count ? ' still' : ''}`;
     state.textContent = off ? 'Off' : lost ? `Not live since ${lost}` : reason && count ? 'Holding' : 'Live';
     said.textContent = off ? 'The list stands still.'
-      : lost ? 'The hub does not answer. What you see is what was there.'
+      : lost ? 'No answer, or the session has ended. What you see was there.'
       : gap ? 'More happened than the view takes.'
       : reason && count ? `${count} new. The list holds still: ${reason}.`
       : rate >= 40 ? `${Math.round(rate)} a second. The view takes 40 a second; counts are exact.`
@@ -90,7 +90,8 @@ function live(bar) {
   const drawn = (row) => {
     const tr = /** @type {HTMLTableRowElement} */ (template.content.firstElementChild?.cloneNode(true));
     const cell = (/** @type {string} */ name) => /** @type {HTMLElement} */ (tr.querySelector(`[data-${name}]`));
-    const [shape, word] = words[row.status] ?? ['wait', row.status];
+    const isAlert = row.source === 'weir' && row.status === 'unrouted';
+    const [shape, word] = words[isAlert ? 'alert' : row.status] ?? ['wait', row.status];
     tr.id = row.id;
     tr.classList.add('new');
     cell('box').setAttribute('value', row.id);
@@ -126,6 +127,8 @@ function live(bar) {
     stream.addEventListener('open', () => { lost = ''; draw(); });
     stream.addEventListener('error', () => {
       lost ||= clock.format(new Date()).slice(0, 8);
+      // The hub refused: the browser does not try again.
+      if (stream?.readyState === 2) timer = window.setTimeout(() => { if (!off) open(); }, HIDDEN_MS);
       draw();
     });
     stream.addEventListener('events', (event) => {

@@ -67,6 +67,8 @@ pub(crate) struct PayloadPanel<'a> {
     tab: PayloadTab,
     /// The page that shows it, as a path with its own parameters.
     page: &'a str,
+    /// True if the page has the script that finds a text in it.
+    finds: bool,
 }
 
 impl<'a> PayloadPanel<'a> {
@@ -77,12 +79,20 @@ impl<'a> PayloadPanel<'a> {
             bytes = Cow::Owned(window(&bytes, 0).to_vec());
         }
         let (headers, size) = (&*payload.headers, payload.body.size);
-        Self { title, headers, bytes, from: 0, size, tab: PayloadTab::Body, page }
+        let tab = PayloadTab::Body;
+        Self { title, headers, bytes, from: 0, size, tab, page, finds: false }
     }
 
     /// The same in another form.
     pub(crate) fn with_tab(self, tab: PayloadTab) -> Self {
         Self { tab, ..self }
+    }
+
+    /// The same with a field that finds a text, for a page with [`Asset::Body`].
+    ///
+    /// [`Asset::Body`]: crate::console::assets::Asset::Body
+    pub(crate) fn with_find(self) -> Self {
+        Self { finds: true, ..self }
     }
 
     /// The same further on in the whole body.
@@ -101,7 +111,9 @@ impl<'a> PayloadPanel<'a> {
             section.p #body aria-label=(self.title) {
                 header {
                     h2 { (self.title) }
-                    span.dd.s.end { (amounts::size(self.size as u64)) }
+                    span.dd.s.end {
+                        @if self.finds { span data-found role="status" {} " " }
+                        (amounts::size(self.size as u64)) }
                 }
                 (self.tabs())
                 (note)
@@ -126,6 +138,10 @@ impl<'a> PayloadPanel<'a> {
                 (tab(PayloadTab::Headers, "Headers", Some(self.headers.len())))
                 (tab(PayloadTab::Raw, "Raw", None))
                 (tab(PayloadTab::Hex, "Hex", None))
+                @if self.finds {
+                    input.in.find-in type="search" hidden data-find placeholder="Find in it"
+                        aria-label="Find a text in what is shown";
+                }
             }
         }
     }

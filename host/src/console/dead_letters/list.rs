@@ -9,13 +9,14 @@ use weir_core::delivery::Outcome;
 use crate::admin::error::ApiError;
 use crate::admin::extract::Service;
 use crate::admin::service::AdminService;
+use crate::api::one_of::OneOf;
 use crate::api::{
     DeadLetterCause, DeadLetterCauses, DeadLettersQuery, DeliveryView, EventSummary, ListPage,
 };
 use crate::console::amounts;
 use crate::console::foreign::{self, Foreign};
 use crate::console::frame::{Frame, Place};
-use crate::console::parts::{self, NeededRole, NoteKind, Weight, address};
+use crate::console::parts::{self, BackLink, NeededRole, NoteKind, Weight, address};
 use crate::console::times::Times;
 use crate::console::{targets, words};
 
@@ -90,11 +91,16 @@ fn query(wanted: &DeadLettersAddress) -> Result<DeadLettersQuery, ApiError> {
     let source = given(&wanted.source).map(|text| text.parse()).transpose();
     let cursor = given(&wanted.cursor).map(|text| text.parse()).transpose();
     Ok(DeadLettersQuery {
-        target: target.map_err(|why| invalid("target", format!("{why}")))?,
-        source: source.map_err(|why| invalid("source", format!("{why}")))?,
+        target: one(target.map_err(|why| invalid("target", format!("{why}")))?),
+        source: one(source.map_err(|why| invalid("source", format!("{why}")))?),
         cursor: cursor.map_err(|why| invalid("cursor", format!("{why}")))?,
         ..DeadLettersQuery::default()
     })
+}
+
+/// The filter of at most one value.
+fn one<T>(value: Option<T>) -> OneOf<T> {
+    value.into_iter().collect::<Vec<_>>().into()
 }
 
 fn heading(total: Option<u64>) -> Markup {
@@ -197,6 +203,7 @@ const fn outlook(outcome: Outcome) -> &'static str {
         Outcome::Status => "trying again helps once its endpoint accepts it",
         Outcome::Network | Outcome::Timeout | Outcome::HostLost => "trying again can help",
         Outcome::Blocked | Outcome::Refused => "trying again helps once it is permitted",
+        Outcome::ConditionError => "replay the event once its condition or message is corrected",
         Outcome::Missing | Outcome::NotLoaded => "trying again helps once the target is back",
         _ => "trying again helps once the handler is corrected",
     }
@@ -253,7 +260,7 @@ fn list(frame: &Frame, wanted: &DeadLettersAddress, rows: &[Row], next: Option<&
                 }
             }
             div.scroll { (table(frame, rows)) }
-            (parts::pages(newest.as_deref(), older.as_deref(), "50 a page, newest first"))
+            (parts::pages(newest.as_deref().map(BackLink::Newest), older.as_deref()))
         }
     }
 }

@@ -8,7 +8,7 @@ use weir_core::name::Target;
 use crate::admin::error::ApiError;
 use crate::admin::extract::{PathText, Service};
 use crate::admin::principal::Principal;
-use crate::api::{ReplayBody, RetryBody};
+use crate::api::{CancelBody, PlaceHoldBody, ReplayBody, RetryBody};
 use crate::console::flash::Flash;
 
 /// A delivery of the event.
@@ -27,6 +27,18 @@ pub(crate) struct TargetForm {
 #[derive(Debug, Deserialize)]
 pub(crate) struct HoldForm {
     hold: String,
+}
+
+/// A delivery of the event, or the event itself.
+#[derive(Debug, Deserialize)]
+pub(crate) struct CancelForm {
+    id: String,
+}
+
+/// The scope of a new hold.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ScopeForm {
+    scope: String,
 }
 
 /// Makes a waiting delivery due at once.
@@ -83,6 +95,29 @@ pub(crate) async fn release(
 ) -> Result<Redirect, ApiError> {
     service.release_hold(&form.hold, by).await?;
     Ok(back(&id, Flash::Released, 1))
+}
+
+/// Cancels a delivery, or all of the event that are not finished.
+pub(crate) async fn cancel(
+    service: Service,
+    by: Principal,
+    PathText(id): PathText,
+    Form(form): Form<CancelForm>,
+) -> Result<Redirect, ApiError> {
+    let done = service.cancel(CancelBody { id: form.id }, by).await?;
+    Ok(back(&id, Flash::Cancelled, done.cancelled.len()))
+}
+
+/// Places a hold on the source or on a target of the event.
+pub(crate) async fn hold(
+    service: Service,
+    by: Principal,
+    PathText(id): PathText,
+    Form(form): Form<ScopeForm>,
+) -> Result<Redirect, ApiError> {
+    let body = PlaceHoldBody { scope: form.scope, reason: None, until: None };
+    service.place_hold(body, by).await?;
+    Ok(back(&id, Flash::Held, 1))
 }
 
 fn back(id: &str, did: Flash, count: usize) -> Redirect {

@@ -77,7 +77,7 @@ fn row(event: &EventView, level: usize, is_this: bool, times: &Times) -> Markup 
     let level = format!("lv{}", level.min(LEVELS));
     html! {
         li class=(level) aria-current=[is_this.then_some("true")] {
-            (StateWord::of_event(event.status).in_row())
+            (StateWord::of_event_from(&event.source, event.status).in_row())
             a href={ "/events/" (event.id) } {
                 (Foreign(event.source.as_str())) " " b { (foreign::cut(event.kind.as_str(), 80)) }
             }

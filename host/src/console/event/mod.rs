@@ -5,6 +5,7 @@
 //! `acts` does what the buttons ask.
 
 pub(super) mod acts;
+mod buttons;
 mod family;
 mod lanes;
 mod page;

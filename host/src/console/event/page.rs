@@ -4,23 +4,24 @@ use axum::extract::Query;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
-use weir_core::delivery::DeliveryState;
 use weir_core::name::Target;
 
 use super::family::Family;
 use super::path::{self, PathStep};
 use super::sentence::state_sentence;
-use super::{lanes, timeline, why_text};
+use super::{buttons, lanes, timeline, why_text};
 use crate::admin::error::ApiError;
 use crate::admin::extract::{PathText, Service};
 use crate::admin::service::AdminService;
-use crate::api::{EventAnswer, EventDetailView, EventSummary, RefusalView, WaitReason, WhyAnswer};
+use crate::api::one_of;
+use crate::api::{EventAnswer, EventDetailView, EventSummary, RefusalView, WhyAnswer};
 use crate::console::amounts;
+use crate::console::assets::Asset;
 use crate::console::body::{self, PayloadPanel, PayloadTab};
 use crate::console::flash::{Flash, flash};
 use crate::console::foreign::{self, Foreign};
 use crate::console::frame::{Frame, Place};
-use crate::console::parts::{self, NeededRole, Weight, act, act_link, address};
+use crate::console::parts::{self, address};
 use crate::console::reader::PageReader;
 use crate::console::words::StateWord;
 
@@ -97,7 +98,7 @@ async fn event(
         }
     };
     let title = format!("{} {}", shown.event.source, shown.event.kind);
-    Ok(frame.page(&title, Place::Events, &main))
+    Ok(frame.page_with(&title, Place::Events, &[Asset::Body], &main))
 }
 
 fn head(reader: &PageReader, shown: &EventDetailView, curl: Option<&str>) -> Markup {
@@ -114,80 +115,12 @@ fn head(reader: &PageReader, shown: &EventDetailView, curl: Option<&str>) -> Mar
                 }
                 h1 { (foreign::cut(event.kind.as_str(), 120)) }
                 p {
-                    (StateWord::of_event(event.status)) "\u{2002}"
+                    (StateWord::of_event_from(&event.source, event.status)) "\u{2002}"
                     (state_sentence(event, &reader.times))
                 }
             }
-            div.acts { (acts(reader, shown, curl)) }
+            div.acts { (buttons::buttons(reader, shown, curl)) }
         }
-    }
-}
-
-/// The acts on an event; the first one is the most likely to help.
-fn acts(reader: &PageReader, shown: &EventDetailView, curl: Option<&str>) -> Markup {
-    let event = &shown.event;
-    let id = event.id.to_string();
-    let steps = path::steps(event);
-    let waiting = steps.iter().find(|step| step.waits());
-    let dead = steps.iter().find(|step| step.delivery.state == DeliveryState::DeadLetter);
-    let replay = address("/events/replay", &[("event", &id)]);
-    let replay_weight =
-        if waiting.is_none() && dead.is_none() { Weight::Primary } else { Weight::Plain };
-    html! {
-        @if let Some(step) = waiting { (try_now(reader, &id, step)) }
-        @else if let Some(step) = dead {
-            @let label = format!("Requeue for {}", name_of(&step.delivery.target));
-            @let delivery = step.delivery.id.to_string();
-            (act(reader, NeededRole::Operate, (&label, Weight::Primary),
-                &format!("/events/{id}/requeue"), &[("delivery", &delivery)]))
-        }
-        (act_link(reader, NeededRole::Operate, ("Replay…", replay_weight), &replay))
-        @if let Some(curl) = curl { (parts::copy(curl, "Copy as curl")) }
-    }
-}
-
-/// Hurries what waits: a hold is released, a failing target is tried once, a retry is made due.
-fn try_now(reader: &PageReader, id: &str, step: &PathStep<'_>) -> Markup {
-    let target = &step.delivery.target;
-    let delivery = step.delivery.id.to_string();
-    match &step.delivery.waiting {
-        Some(WaitReason::Hold { hold, .. }) => {
-            let label = format!("Release hold {hold}");
-            let number = hold.to_string();
-            let path = format!("/events/{id}/release");
-            act(reader, NeededRole::Operate, (&label, Weight::Primary), &path, &[("hold", &number)])
-        }
-        Some(WaitReason::Failing { .. } | WaitReason::Paused { .. }) => {
-            let label = format!("Try {} now", name_of(target));
-            let path = format!("/events/{id}/try");
-            let target = target.to_string();
-            act(
-                reader,
-                NeededRole::Operate,
-                (&label, Weight::Primary),
-                &path,
-                &[("target", &target)],
-            )
-        }
-        Some(WaitReason::Retry { .. }) => {
-            let label = format!("Try {} now", name_of(target));
-            let path = format!("/events/{id}/retry");
-            act(
-                reader,
-                NeededRole::Operate,
-                (&label, Weight::Primary),
-                &path,
-                &[("delivery", &delivery)],
-            )
-        }
-        Some(WaitReason::Turn) | None => html! {},
-    }
-}
-
-fn name_of(target: &Target) -> &str {
-    match target {
-        Target::Handler(name) => name.as_str(),
-        Target::Destination(name) => name.as_str(),
     }
 }
 
@@ -248,7 +181,7 @@ async fn request_panel(
         EventTab::Family => format!("/events/{id}?show=family"),
         EventTab::Why => format!("/events/{id}?show=why"),
     };
-    let panel = PayloadPanel::new(title, payload, &page).with_tab(query.view);
+    let panel = PayloadPanel::new(title, payload, &page).with_tab(query.view).with_find();
     let text = match &payload.body.shown {
         crate::api::BytesView::Text(text) if !payload.body.truncated => Some(text),
         _ => None,
@@ -256,6 +189,12 @@ async fn request_panel(
     let buttons = html! {
         @if let Some(text) = text { (parts::copy(text, "Copy")) }
         a.btn.sm href={ "/api/v1/events/" (id) "/body" } download { "Download" }
+        a.btn.sm href={ "/api/v1/events/" (id) "?full=true" } download={ (id) ".json" } {
+            "All as JSON"
+        }
+        @if let Some(command) = fixture_command(shown) {
+            (parts::copy(&command, "Copy fixture command"))
+        }
     };
     if query.from == 0 {
         return Ok(panel.render(&buttons));
@@ -263,6 +202,16 @@ async fn request_panel(
     let _permit = service.payload_permit()?;
     let whole = service.event_body(id).await?;
     Ok(panel.starting_at(&whole, query.from).render(&buttons))
+}
+
+/// The command that saves the event as a fixture of the first handler that got it.
+fn fixture_command(shown: &EventDetailView) -> Option<String> {
+    let event = &shown.event;
+    let name = event.deliveries.iter().find_map(|delivery| match &delivery.target {
+        Target::Handler(name) => Some(name),
+        Target::Destination(_) => None,
+    })?;
+    Some(format!("weir events {id} --save plugins/{name}.fixtures/{id}.json", id = event.id))
 }
 
 fn facts(frame: &Frame, shown: &EventDetailView) -> Markup {
@@ -283,6 +232,13 @@ fn facts(frame: &Frame, shown: &EventDetailView) -> Markup {
     ];
     if let Some(request) = &event.request {
         rows.push(("Request", html! { span.m { (request) } }));
+    }
+    if let Some(at) = event.erased_at {
+        rows.push(("Erased", html! { (times.exact(at)) }));
+    }
+    for key in &event.keys {
+        let of_key = address("/events", &[("key", &*one_of::join([key.to_string()]))]);
+        rows.push(("Key", html! { a href=(of_key) { (Foreign(&key.to_string())) } }));
     }
     if let Some(id) = &event.delivery_id {
         rows.push(("Sender's id", html! { span.m { (foreign::cut(id, 120)) } }));
@@ -321,7 +277,7 @@ fn several(frame: &Frame, id: &str, events: &[EventSummary]) -> Response {
                     @for event in events {
                         tr data-row {
                             td.m.d { (times.exact(event.received_at)) }
-                            td { (StateWord::of_event(event.status).in_row()) }
+                            td { (StateWord::of_event_from(&event.source, event.status).in_row()) }
                             td {
                                 span.d { (Foreign(event.source.as_str())) } " "
                                 (foreign::cut(event.kind.as_str(), 80))

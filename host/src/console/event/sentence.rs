@@ -18,16 +18,24 @@ pub(crate) fn state_sentence(event: &EventView, times: &Times) -> Markup {
         matches!(step.delivery.state, DeliveryState::Processed | DeliveryState::Cancelled)
     };
     let done = steps.iter().filter(is_done).count();
+    let is_cancelled = |step: &&PathStep<'_>| step.delivery.state == DeliveryState::Cancelled;
+    let cancelled = steps.iter().filter(is_cancelled).count();
     let worst = steps.iter().find(|step| step.delivery.state == DeliveryState::DeadLetter);
     let worst = worst.or_else(|| steps.iter().find(|step| !is_done(step)));
     html! {
         @if all == 0 {
-            @if event.status == EventStatus::Unrouted {
+            @if event.source.is_hub() {
+                b { "An alert of the hub." } " No rule sends it anywhere; a route on weir:* would."
+            } @else if event.status == EventStatus::Unrouted {
                 b { "No rule wanted it." }
                 " It is kept, and a replay routes it by the rules of then."
             } @else {
                 b { "It has no deliveries." }
             }
+        } @else if done == all && cancelled > 0 {
+            b { (all - cancelled) " of " (all) @if all == 1 { " target is" } @else { " targets are" }
+                " done, and " (cancelled) @if cancelled == 1 { " was" } @else { " were" }
+                " cancelled." }
         } @else if done == all {
             b { @if all == 1 { "Its target is done." } @else { "All " (all) " targets are done." } }
         } @else {

@@ -164,7 +164,12 @@ fn candidate(rule: &CandidateView) -> Markup {
         li {
             @if let Some(pattern) = &rule.matched {
                 (StateWord::Ok.saying("matched"))
-                span { b { (target) } " " span.d { (Foreign(pattern)) } }
+                span {
+                    b { (target) } " " span.d { (Foreign(pattern)) }
+                    @if let Some(condition) = &rule.condition {
+                        br; small { "when " code { (Foreign(condition)) } }
+                    }
+                }
             } @else if let Some(error) = &rule.error {
                 (StateWord::Failing.saying("failed"))
                 span { b { (target) } " the rule could not be evaluated: " (Foreign(error)) }
@@ -214,6 +219,7 @@ fn delivery(step: &PathStep<'_>, times: &Times) -> Markup {
             (target_link(&delivery.target))
             span.end {
                 @if let Some(by) = step.sent_by { "by " (target_name(by)) " · " }
+                @if let Some(key) = &delivery.order_key { "in the order of " (Foreign(key)) " · " }
                 (summary(step))
             }
         }
@@ -277,6 +283,11 @@ fn attempt_row(attempt: &AttemptView, state: DeliveryState, times: &Times) -> Ma
                 }
                 @if let Some(answer) = &attempt.response_snippet {
                     @if !answer.is_empty() { br; code { (foreign::cut(answer, ANSWER_CHARS)) } }
+                }
+                @if let Some(other) = &attempt.other {
+                    br; "version " span.m { (other.version.get(..7).unwrap_or(&other.version)) }
+                    " failed in the same attempt: " (words::outcome(other.outcome))
+                    @if let Some(reason) = &other.reason { ", " (Foreign(reason)) }
                 }
                 (effects(attempt))
             }

@@ -1,16 +1,19 @@
 //! The filters of the list of events, as its address says them: the names and values of the API,
 //! and `last=1h` for a range that ends now. Pure.
 //!
+//! A filter with several values is one parameter with commas between them, or one for each value.
 //! A filter that is not understood is kept and shown with the reason, never dropped: a list without
 //! it would show more than was asked for.
 
 use std::str::FromStr;
 
+use weir_core::business_key::BusinessKey;
 use weir_core::delivery::EventStatus;
 use weir_core::event::{Category, EventType};
 use weir_core::name::{DestinationName, HandlerName, SourceName};
 
 use crate::api::EventsQuery;
+use crate::api::one_of::{self, OneOf};
 use crate::api::params::{Limit, PointInTime};
 use crate::console::flash::Flash;
 use crate::console::parts::address;
@@ -72,28 +75,44 @@ impl EventFilters {
                 }
                 _ => filters.apply(&name, &value),
             };
-            if let Err(why) = read {
-                let (name, value) = (name.to_string(), value.to_string());
-                filters.wrong.push(WrongFilter { name, value, why });
-            } else {
-                filters.pairs.push((name.into_owned(), value.into_owned()));
+            match read {
+                Ok(()) => filters.keep(&name, &value),
+                Err(why) => {
+                    let (name, value) = (name.to_string(), value.to_string());
+                    filters.wrong.push(WrongFilter { name, value, why });
+                }
             }
         }
         filters
     }
 
+    /// Keeps a filter that was understood. One of several values stands at its first place.
+    fn keep(&mut self, name: &str, value: &str) {
+        let before = self.pairs.iter_mut().find(|(one, _)| one == name);
+        match before {
+            Some((_, values)) => {
+                let mut all = one_of::split(values);
+                let new = one_of::split(value).into_iter();
+                all.extend(new.filter(|one| !one_of::split(values).contains(one)));
+                *values = one_of::join(all);
+            }
+            None => self.pairs.push((name.to_owned(), value.to_owned())),
+        }
+    }
+
     fn apply(&mut self, name: &str, value: &str) -> Result<(), String> {
         let query = &mut self.query;
         match name {
-            "source" => set(&mut query.source, SourceName::stored(value)),
-            "type" => {
-                let kind = EventType::new(value).map_err(|why| why.to_string())?;
-                set(&mut query.kind, kind)
-            }
-            "category" => set(&mut query.category, category(value)?),
-            "status" => set(&mut query.status, status(value)?),
-            "handler" => set(&mut query.handler, parsed::<HandlerName>(value)?),
-            "destination" => set(&mut query.destination, parsed::<DestinationName>(value)?),
+            "source" => add(&mut query.source, value, |value| Ok(SourceName::stored(value))),
+            "type" => add(&mut query.kind, value, |value| {
+                EventType::new(value).map_err(|why| why.to_string())
+            }),
+            "category" => add(&mut query.category, value, category),
+            "status" => add(&mut query.status, value, status),
+            "handler" => add(&mut query.handler, value, parsed::<HandlerName>),
+            "destination" => add(&mut query.destination, value, parsed::<DestinationName>),
+            "key" => add(&mut query.key, value, parsed::<BusinessKey>),
+            "text" => set(&mut query.text, value.to_owned()),
             "since" | "last" => set(&mut query.since, parsed::<PointInTime>(value)?),
             "until" => set(&mut query.until, parsed::<PointInTime>(value)?),
             _ => Err("there is no such filter".to_owned()),
@@ -103,6 +122,17 @@ impl EventFilters {
     /// The filters in force: name and value.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// Each value of each filter in force.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (&str, String)> {
+        self.pairs().flat_map(|(name, values)| {
+            let values = match is_single(name) {
+                true => vec![values.to_owned()],
+                false => one_of::split(values),
+            };
+            values.into_iter().map(move |value| (name, value))
+        })
     }
 
     /// The value of a filter.
@@ -125,6 +155,17 @@ impl EventFilters {
         address("/events", &self.pairs().filter(|(one, _)| *one != name).collect::<Vec<_>>())
     }
 
+    /// The address without one value of a filter.
+    pub(crate) fn without_value(&self, name: &str, value: &str) -> String {
+        if is_single(name) {
+            return self.without(name);
+        }
+        let all = self.value(name).map(one_of::split).unwrap_or_default();
+        let rest = one_of::join(all.into_iter().filter(|one| one != value));
+        let pairs = self.pairs().map(|(one, value)| (one, if one == name { &rest } else { value }));
+        address("/events", &pairs.collect::<Vec<_>>())
+    }
+
     /// The address with a filter of another value.
     pub(crate) fn with(&self, name: &str, value: &str) -> String {
         let mut pairs: Vec<_> = self.pairs().filter(|(one, _)| *one != name).collect();
@@ -137,13 +178,35 @@ impl EventFilters {
         let mut pairs: Vec<_> = self.pairs().collect();
         pairs.extend(self.cursor.as_deref().map(|cursor| ("cursor", cursor)));
         pairs.push(("sel", id));
-        address("/events", &pairs)
+        // Relative, because a list has many of them.
+        address("", &pairs)
     }
 
     /// The address of another page of these rows.
     pub(crate) fn page(&self, cursor: &str) -> String {
         self.with("cursor", cursor)
     }
+}
+
+/// True for a filter that has one value.
+fn is_single(name: &str) -> bool {
+    matches!(name, "since" | "last" | "until" | "text")
+}
+
+/// Adds the values of a text to a filter, all or none.
+fn add<T: PartialEq + Clone>(
+    field: &mut OneOf<T>,
+    text: &str,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<(), String> {
+    let mut all = field.clone();
+    for value in one_of::split(text) {
+        if !all.add(read(&value)?) {
+            return Err(format!("there may be {} values", one_of::VALUES_MAX));
+        }
+    }
+    *field = all;
+    Ok(())
 }
 
 fn set<T>(field: &mut Option<T>, value: T) -> Result<(), String> {
@@ -179,7 +242,7 @@ mod tests {
     #[test]
     fn an_address_says_the_filters_of_the_api() {
         let filters = EventFilters::read("source=github&type=pu*&status=dead_letter&last=1h&sel=x");
-        assert_eq!(filters.query.status, Some(EventStatus::DeadLetter));
+        assert_eq!(filters.query.status.values(), [EventStatus::DeadLetter]);
         assert!(filters.query.since.is_some() && filters.wrong.is_empty());
         assert_eq!(filters.selected.as_deref(), Some("x"));
         assert_eq!(filters.without("type"), "/events?source=github&status=dead_letter&last=1h");
@@ -189,17 +252,31 @@ mod tests {
 
     #[test]
     fn a_filter_that_is_not_understood_is_kept_with_the_reason() {
-        let filters = EventFilters::read("status=dead&sorce=x&since=yesterday&source=a&source=b");
+        let filters = EventFilters::read("status=dead&sorce=x&since=yesterday&last=1h&last=2h");
         let names: Vec<_> = filters.wrong.iter().map(|wrong| wrong.name.as_str()).collect();
-        assert_eq!(names, ["status", "sorce", "since", "source"]);
+        assert_eq!(names, ["status", "sorce", "since", "last"]);
         assert!(filters.wrong[0].why.contains("dead_letter"), "{:?}", filters.wrong[0]);
         assert_eq!(EventFilters::read("source=&type="), EventFilters::read(""));
     }
 
     #[test]
+    fn values_of_one_filter_are_taken_away_one_by_one() {
+        let filters = EventFilters::read("status=retrying,dead_letter&source=a&source=b");
+        assert_eq!(filters.query.status.values().len(), 2);
+        assert_eq!(filters.query.source.to_string(), "a,b");
+        assert_eq!(filters.address(), "/events?status=retrying%2Cdead_letter&source=a%2Cb");
+        let each: Vec<_> = filters.each().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(each, ["status=retrying", "status=dead_letter", "source=a", "source=b"]);
+        let without = filters.without_value("status", "retrying");
+        assert_eq!(without, "/events?status=dead_letter&source=a%2Cb");
+        let last = EventFilters::read("source=a").without_value("source", "a");
+        assert_eq!(last, "/events");
+    }
+
+    #[test]
     fn a_preview_stays_on_its_page() {
         let filters = EventFilters::read("source=a&cursor=c1");
-        assert_eq!(filters.selecting("evt_1"), "/events?source=a&cursor=c1&sel=evt_1");
+        assert_eq!(filters.selecting("evt_1"), "?source=a&cursor=c1&sel=evt_1");
         assert_eq!(filters.address(), "/events?source=a");
         assert_eq!(filters.page("c2"), "/events?source=a&cursor=c2");
     }

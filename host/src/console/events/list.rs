@@ -6,16 +6,16 @@ use maud::{Markup, html};
 use weir_core::delivery::{DeliveryState, EventStatus};
 
 use super::filters::EventFilters;
-use super::preview;
+use super::{preview, replay_all};
 use crate::admin::error::ApiError;
 use crate::admin::extract::Service;
-use crate::api::{EventView, ListPage};
+use crate::api::{CountAnswer, EventView, ListPage};
 use crate::console::amounts;
 use crate::console::assets::Asset;
 use crate::console::flash::flash;
 use crate::console::foreign::{self, Foreign};
 use crate::console::frame::{Frame, Place};
-use crate::console::parts;
+use crate::console::parts::{self, BackLink, NeededRole, Weight};
 use crate::console::subject::subject;
 use crate::console::times::Times;
 use crate::console::words::StateWord;
@@ -56,7 +56,7 @@ pub(crate) async fn list(
         } @else { "Newest first." }
     };
     let main = html! {
-        (parts::head(&html! { "Events" }, &sentence, &html! {}))
+        (parts::head(&html! { "Events" }, &sentence, &replay_all_link(&frame, &filters, count)))
         (flash(filters.did, filters.count))
         div.stackv {
             (chips(&filters))
@@ -80,13 +80,25 @@ pub(crate) async fn list(
     Ok(frame.page_with("Events", Place::Events, &[Asset::Live], &main))
 }
 
+/// The way to replay all that the list shows, and not only its rows on this page.
+fn replay_all_link(frame: &Frame, filters: &EventFilters, count: Option<CountAnswer>) -> Markup {
+    let address = replay_all::address_for(filters, frame.reader.times.now);
+    html! {
+        @if let (Some(address), Some(1..)) = (address, count.map(|count| count.count)) {
+            (parts::act_link(&frame.reader, NeededRole::Operate,
+                ("Replay all that match…", Weight::Plain), &address))
+        }
+    }
+}
+
 /// The filters in force, those that are not understood, and a form to add one.
 fn chips(filters: &EventFilters) -> Markup {
     html! {
         div.chips role="group" aria-label="Filters" {
             (ranges(filters))
-            @for (name, value) in filters.pairs().filter(|(name, _)| *name != "last") {
-                (parts::chip(name, &html! { (Foreign(value)) }, &filters.without(name)))
+            @for (name, value) in filters.each().filter(|(name, _)| *name != "last") {
+                @let without = filters.without_value(name, &value);
+                (parts::chip(name, &html! { (Foreign(&shown_value(name, &value))) }, &without))
             }
             @for wrong in &filters.wrong {
                 span.chip.wrong title=(wrong.why) {
@@ -99,6 +111,14 @@ fn chips(filters: &EventFilters) -> Markup {
             (add_filter(filters))
             @if !filters.is_empty() { a.s href="/events" { "Clear all" } }
         }
+    }
+}
+
+/// A status in the word for people, anything else as it is.
+fn shown_value(name: &str, value: &str) -> String {
+    match EventStatus::parse(value).filter(|_| name == "status") {
+        Some(status) => StateWord::of_event(status).word().to_lowercase(),
+        None => value.to_owned(),
     }
 }
 
@@ -121,20 +141,23 @@ fn add_filter(filters: &EventFilters) -> Markup {
             summary.chip.add { "Add a filter" }
             form.p.pad action="/events" {
                 @for (name, value) in filters.pairs() {
-                    @if !matches!(name, "source" | "type" | "status") {
+                    @if !matches!(name, "source" | "type" | "status" | "key" | "text") {
                         input type="hidden" name=(name) value=(value);
                     }
                 }
                 label { "Source" input.in name="source" value=[filters.value("source")]; }
                 label { "Type" input.in name="type" value=[filters.value("type")]
                     placeholder="payment_intent.*"; }
-                label { "Status"
-                    select name="status" {
-                        option value="" { "any" }
-                        @for status in EventStatus::ALL {
-                            option value=(status) selected[filters.query.status == Some(*status)] {
-                                (StateWord::of_event(*status).word())
-                            }
+                label { "Key" input.in name="key" value=[filters.value("key")]
+                    placeholder="order=1234"; }
+                label { "Text in the body" input.in name="text" value=[filters.value("text")] maxlength="200"; }
+                fieldset {
+                    legend.s.d { "Status" }
+                    @for status in EventStatus::ALL {
+                        label.check {
+                            input type="checkbox" name="status" value=(status)
+                                checked[filters.query.status.values().contains(status)];
+                            (StateWord::of_event(*status).word())
                         }
                     }
                 }
@@ -173,7 +196,7 @@ fn table(
                     }
                 }
             }
-            (parts::pages(newer.as_deref(), older.as_deref(), "50 a page, newest first"))
+            (parts::pages(newer.as_deref().map(BackLink::Newer), older.as_deref()))
             div.chosen-bar {
                 b { span.chosen data-chosen { "Some" } " selected" }
                 @if frame.reader.may_operate() {
@@ -192,20 +215,17 @@ fn row(
     event: &EventView,
     subject: Option<&Option<String>>,
 ) -> Markup {
-    let state = StateWord::of_event(event.status);
+    let state = StateWord::of_event_from(&event.source, event.status);
     let id = event.id.to_string();
     let is_selected = filters.selected.as_deref() == Some(&id);
     let page = format!("/events/{id}");
     html! {
         tr id=(id) data-row aria-selected=[is_selected.then_some("true")] {
-            td.k-x { input type="checkbox" name="event" value=(id) aria-label={ "Select " (id) }; }
-            td.k-t.m.d {
-                a.plain href=(filters.selecting(&id)) { (times.exact(event.received_at)) }
-            }
+            td.k-x { input type="checkbox" name="event" value=(id) aria-label="Select"; }
+            td.k-t.m.d { a href=(filters.selecting(&id)) { (times.in_list(event.received_at)) } }
             td.k-st { (state.in_row()) }
             td.k-ty.nw data-w=[(!state.is_quiet()).then(|| state.word())] {
-                span.d { (Foreign(event.source.as_str())) } " "
-                (foreign::cut(event.kind.as_str(), TYPE_CHARS))
+                bdi.d { (event.source) } " " (foreign::cut(event.kind.as_str(), TYPE_CHARS))
             }
             td.k-sub.cut {
                 a href=(page) data-open {
@@ -215,7 +235,7 @@ fn row(
                 }
             }
             td.k-tg.n { (targets(event)) }
-            td.n.d.hs.nw { (amounts::size(event.size)) }
+            td.n.d.hs { (amounts::size(event.size)) }
         }
     }
 }
@@ -224,12 +244,10 @@ fn row(
 fn live_bar(filters: &EventFilters) -> Markup {
     let live = filters.pairs().filter(|(name, _)| !matches!(*name, "last" | "since"));
     let stream = parts::address("/api/v1/events/live", &live.collect::<Vec<_>>());
-    let words: serde_json::Map<_, _> = EventStatus::ALL
-        .iter()
-        .map(|status| {
-            let state = StateWord::of_event(*status);
-            (status.as_str().to_owned(), serde_json::json!([state.class(), state.word()]))
-        })
+    let states = EventStatus::ALL.iter().map(|one| (one.as_str(), StateWord::of_event(*one)));
+    let words: serde_json::Map<_, _> = states
+        .chain([("alert", StateWord::Alert)])
+        .map(|(name, state)| (name.to_owned(), serde_json::json!([state.class(), state.word()])))
         .collect();
     html! {
         div.held.tail data-live=(stream) data-words=(serde_json::Value::from(words)) hidden {

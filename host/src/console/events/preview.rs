@@ -59,7 +59,7 @@ pub(super) fn preview(frame: &Frame, shown: &EventDetailView) -> Markup {
             section.p {
                 header {
                     h2.m { (foreign::cut(event.kind.as_str(), 60)) }
-                    span.end { (StateWord::of_event(event.status)) }
+                    span.end { (StateWord::of_event_from(&event.source, event.status)) }
                 }
                 div.pad.stackv {
                     p { (event::state_sentence(event, times)) }

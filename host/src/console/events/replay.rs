@@ -190,7 +190,7 @@ fn events(frame: &Frame, set: &CountedSet) -> Markup {
                 } }
                 tbody {
                     @for Counted { event, due } in &set.events {
-                        @let state = StateWord::of_event(event.status);
+                        @let state = StateWord::of_event_from(&event.source, event.status);
                         tr data-row {
                             td.k-t.m.d { (times.exact(event.received_at)) }
                             td.k-st { (state.in_row()) }

@@ -10,16 +10,18 @@ mod guide;
 mod needs;
 mod tables;
 
-use axum::extract::Query;
-use axum::response::Response;
+use axum::extract::{Form, Query};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
 
 use crate::admin::error::ApiError;
 use crate::admin::extract::Service;
+use crate::admin::principal::Principal;
 use crate::admin::service::AdminService;
 use crate::api::{DestinationView, HealthReport, StatsAnswer, StatsQuery};
 use crate::console::amounts::{self, counted};
+use crate::console::assets::Asset;
 use crate::console::foreign::Foreign;
 use crate::console::frame::{Frame, Place};
 use crate::console::parts::{self, address};
@@ -130,6 +132,7 @@ pub(crate) async fn show(
     let main = html! {
         (head(&facts, &needs))
         div.stackv {
+            p.note.warn data-lost hidden role="status" {}
             (needs_panel(&needs, &frame))
             (cells::path(&facts))
             (cells::charts(&facts, &frame.reader.times))
@@ -139,7 +142,23 @@ pub(crate) async fn show(
             }
         }
     };
-    Ok(frame.page("Overview", Place::Overview, &main))
+    Ok(frame.page_with("Overview", Place::Overview, &[Asset::Overview], &main))
+}
+
+/// The hold on the whole hub.
+#[derive(Debug, Deserialize)]
+pub(crate) struct HubHoldForm {
+    hold: String,
+}
+
+/// Answers `POST /resume`: releases the hold on the whole hub.
+pub(crate) async fn resume(
+    service: Service,
+    by: Principal,
+    Form(form): Form<HubHoldForm>,
+) -> Result<Response, ApiError> {
+    service.release_hold(&form.hold, by).await?;
+    Ok(Redirect::to("/").into_response())
 }
 
 fn head(facts: &Facts, needs: &[Need]) -> Markup {

@@ -5,27 +5,41 @@ use std::time::Duration;
 
 use axum::response::Response;
 use maud::{Markup, html};
+use weir_core::name::SCHEDULE_SOURCE;
+use weir_core::schedule::MissedTimes;
 
 use super::{secrets, state};
 use crate::admin::error::ApiError;
 use crate::admin::extract::Service;
-use crate::api::{SourceHealth, SourceStats, SourceView, StatsQuery};
+use crate::api::{
+    ScheduleView, SourceConnection, SourceHealth, SourceStats, SourceView, StatsQuery,
+};
 use crate::console::amounts;
 use crate::console::chart::{self, Tone};
 use crate::console::foreign::Foreign;
 use crate::console::frame::{Frame, Place};
 use crate::console::parts;
+use crate::console::times::Times;
 use crate::console::words::StateWord;
+use crate::observe::pull_metrics::ConnectionState;
 
 /// Answers `/sources`.
 pub(super) async fn show(service: Service, frame: Frame) -> Result<Response, ApiError> {
     let sources = service.sources().items;
     let health = service.health_report().await.sources;
+    let schedules = service.schedules().items;
     let stats = service.stats(StatsQuery::default()).await?.sources;
     let main = html! {
         (parts::head(&html! { "Sources" }, &verdict(&sources, &health), &html! {}))
         section.p aria-label="Sources" {
             @if sources.is_empty() { (nothing()) } @else { (table(&sources, &health, &stats)) }
+        }
+        @if !schedules.is_empty() {
+            (parts::panel(
+                "Schedules",
+                &html! {},
+                &schedule_table(&schedules, &frame.reader.times),
+            ))
         }
     };
     Ok(frame.page("Sources", Place::Sources, &main))
@@ -42,10 +56,21 @@ fn verdict(sources: &[SourceView], health: &Healths) -> Markup {
         @match &ill[..] {
             _ if sources.is_empty() => { "Nothing can come in yet." }
             [] => { (ways) " in. None refuses its sender." }
+            [one] if is_lost(one) => {
+                (ways) " in; " b { (Foreign(one.name.as_str())) } " is disconnected."
+            }
             [one] => { (ways) " in; " b { (Foreign(one.name.as_str())) } " refuses requests." }
+            some if some.iter().any(|one| is_lost(one)) => {
+                (ways) " in; " (some.len()) " refuse requests or are disconnected."
+            }
             some => { (ways) " in; " (some.len()) " refuse requests." }
         }
     }
+}
+
+fn is_lost(view: &SourceView) -> bool {
+    let is_lost = |from: &SourceConnection| from.state == ConnectionState::Disconnected;
+    view.connection.as_ref().is_some_and(is_lost)
 }
 
 fn nothing() -> Markup {
@@ -99,6 +124,7 @@ fn row(view: &SourceView, health: Option<&SourceHealth>, stats: Option<&SourceSt
                 a href={ "/sources/" (parts::path_part(name)) } data-open { b { (Foreign(name)) } }
                 small.hs {
                     (Foreign(&view.provider))
+                    @if view.connection.is_some() { " · " (Foreign(&view.kind)) }
                     @for scheme in &view.schemes { " · " (Foreign(scheme)) }
                 }
             }
@@ -116,9 +142,52 @@ fn row(view: &SourceView, health: Option<&SourceHealth>, stats: Option<&SourceSt
                 }
             }
             td.n.d.hs { a.plain href=(unrouted_list) { (amounts::number(unrouted)) } }
-            td.two.hs { (count) small { (names) } }
-            td.n { (parts::copy(&address(view), "Copy URL")) }
+            @match &view.connection {
+                Some(from) => {
+                    td.two.hs { (Foreign(&from.state.to_string())) small { (Foreign(&from.address)) } }
+                    td {}
+                }
+                None => {
+                    td.two.hs { (count) small { (names) } }
+                    td.n { (parts::copy(&address(view), "Copy URL")) }
+                }
+            }
         }
+    }
+}
+
+fn schedule_table(schedules: &[ScheduleView], times: &Times) -> Markup {
+    html! {
+        div.scroll {
+            table.tbl {
+                thead {
+                    tr {
+                        th scope="col" { "Name" } th scope="col" { "Times" }
+                        th.hs scope="col" { "If the hub was off" } th.n scope="col" { "Next" }
+                    }
+                }
+                tbody {
+                    @for view in schedules {
+                        @let list = [("source", SCHEDULE_SOURCE), ("type", view.name.as_str())];
+                        tr {
+                            td { a href=(parts::address("/events", &list)) { b { (Foreign(&view.name)) } } }
+                            td.m { (Foreign(&view.timing)) }
+                            td.hs { (missed(&view.missed)) }
+                            td.n { @match view.next { Some(next) => { (times.relative(next)) } None => { "–" } } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The rule for missed times in words.
+fn missed(word: &str) -> &'static str {
+    match MissedTimes::parse(word) {
+        Some(MissedTimes::All) => "an event for each missed time",
+        Some(MissedTimes::Skip) => "nothing for missed times",
+        Some(MissedTimes::Once) | None => "one event for all missed times",
     }
 }
 

@@ -29,6 +29,7 @@ fn state(view: &SourceView, health: Option<&SourceHealth>) -> (StateWord, &'stat
     let (received, refused) = health.map_or((0, 0), |h| (h.received, h.refused));
     let judged = health.map(|health| health.state);
     match (received, refused) {
+        _ if judged == Some(SourceState::Disconnected) => (StateWord::Failing, "Disconnected"),
         _ if view.awaits_secret => (StateWord::Waiting, "Awaits its secret"),
         _ if judged == Some(SourceState::Silent) => (StateWord::Failing, "Silent"),
         (0, 0) => (StateWord::Waiting, "Nothing yet"),
@@ -64,6 +65,8 @@ mod tests {
     fn a_source_that_refuses_is_failing() {
         let view = SourceView {
             name: SourceName::stored("a"),
+            kind: "http".into(),
+            connection: None,
             provider: "custom".into(),
             schemes: vec![],
             secrets: vec!["new".into(), "old".into()],
@@ -104,6 +107,7 @@ mod tests {
         );
         assert_eq!(judged(10, 0, SourceState::Failing), "Failing");
         assert_eq!(judged(10, 0, SourceState::Silent), "Silent");
+        assert_eq!(judged(10, 0, SourceState::Disconnected), "Disconnected");
         let waits = SourceView { awaits_secret: true, ..view.clone() };
         assert_eq!(state(&waits, None).1, "Awaits its secret");
         assert_eq!(secrets(&view).0, "2 secrets");

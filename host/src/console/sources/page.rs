@@ -12,8 +12,8 @@ use crate::admin::extract::Service;
 use crate::admin::principal::Principal;
 use crate::api::params::Limit;
 use crate::api::{
-    QuarantineQuery, RefusalView, RefusalsQuery, SampleBody, SourceCounts, SourceHealth,
-    SourceView, StatsAnswer, StatsQuery,
+    QuarantineQuery, RefusalView, RefusalsQuery, SampleBody, SourceConnection, SourceCounts,
+    SourceHealth, SourceView, StatsAnswer, StatsQuery,
 };
 use crate::console::chart::{self, Bars, Tone};
 use crate::console::destinations::cell;
@@ -22,6 +22,7 @@ use crate::console::frame::{Frame, Place};
 use crate::console::parts::{self, NeededRole, NoteKind};
 use crate::console::words::StateWord;
 use crate::console::{amounts, routes};
+use crate::observe::pull_metrics::ConnectionState;
 
 /// Refusals that are shown.
 const REFUSALS: usize = 20;
@@ -85,7 +86,12 @@ pub(super) async fn show(
                         &routes::patterns(&rules)))
                     (shapes::panel(&frame, view.shapes.as_deref().unwrap_or_default()))
                 }
-                div.stackv { (set_up(&view)) (verification(&frame, &view)) }
+                div.stackv {
+                    @match &view.connection {
+                        Some(from) => { (connection(&frame, &view.kind, from)) }
+                        None => { (set_up(&view)) (verification(&frame, &view)) }
+                    }
+                }
             }
         }
     };
@@ -146,6 +152,10 @@ fn problem(
                 " The sender hands it over in a handshake, while you permit it: "
                 code { "weir sources window " (view.name) }
             }))
+        } @else if let Some(lost) = lost(view) {
+            (parts::note(NoteKind::Failure, &html! {
+                b { "No messages are taken: " (foreign::cut(lost, SEEN_CHARS)) }
+            }))
         } @else if word == StateWord::Failing {
             (parts::note(NoteKind::Failure, &html! {
                 @if let Some(last) = refusals.first() {
@@ -163,6 +173,14 @@ fn problem(
             }))
         }
     }
+}
+
+/// The reason why the connection to the server of a source is lost.
+fn lost(view: &SourceView) -> Option<&str> {
+    let connection = view.connection.as_ref()?;
+    let is_lost =
+        matches!(connection.state, ConnectionState::Disconnected | ConnectionState::Waiting);
+    connection.last_error.as_ref().filter(|_| is_lost).map(|lost| lost.reason.as_str())
 }
 
 fn at_most(kept: usize) -> String {
@@ -301,6 +319,35 @@ fn verification(frame: &Frame, view: &SourceView) -> Markup {
             p.pad.d {
                 "To rotate: add the new secret before the old one, change it at the sender, and remove "
                 "the old one once nothing is verified with it."
+            }
+        },
+    )
+}
+
+/// The connection to the server of a source.
+fn connection(frame: &Frame, kind: &str, from: &SourceConnection) -> Markup {
+    let times = &frame.reader.times;
+    parts::panel(
+        "Messages from",
+        &html! { (Foreign(kind)) },
+        &html! {
+            (parts::facts([
+                ("Place", html! { (Foreign(&from.address)) }),
+                ("Connection", html! {
+                    (from.state.as_str()) " since " (times.exact(from.since))
+                }),
+                ("Last lost", html! {
+                    @match &from.last_error {
+                        Some(lost) => {
+                            (times.exact(lost.at)) ": " (foreign::cut(&lost.reason, SEEN_CHARS))
+                        }
+                        None => { "never since the hub was started" }
+                    }
+                }),
+            ]))
+            p.pad.d {
+                "Messages are acknowledged once their events are stored. While the connection is "
+                "lost they wait at the server, and the hub tries again by itself."
             }
         },
     )

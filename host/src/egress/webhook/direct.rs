@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use weir_core::event::EventType;
 use weir_core::hops::HopKey;
 use weir_core::id::{DeliveryId, EventId, MessageId};
 use weir_core::name::SourceName;
@@ -12,12 +13,14 @@ use weir_core::time::Clock;
 use super::{WebhookError, WebhookTransport};
 use crate::config::Webhook;
 use crate::egress::outgoing::Outgoing;
+use crate::egress::styled::StyledAlerts;
 use crate::egress::transport::{SendOutcome, Transport as _};
 
 /// Posts documents to one endpoint, without retries.
 #[derive(Debug)]
 pub struct DirectWebhook {
     transport: WebhookTransport,
+    alerts: Option<StyledAlerts>,
     clock: Arc<dyn Clock>,
 }
 
@@ -30,12 +33,16 @@ impl DirectWebhook {
         webhook: &Webhook,
         hops: Arc<HopKey>,
         clock: Arc<dyn Clock>,
+        console: Option<&str>,
     ) -> Result<Self, WebhookError> {
-        Ok(Self { transport: WebhookTransport::new(webhook, 1, hops)?, clock })
+        let alerts = webhook.alerts.as_ref().map(|style| StyledAlerts::new(style, console));
+        Ok(Self { transport: WebhookTransport::new(webhook, 1, hops)?, alerts, clock })
     }
 
-    /// Posts a JSON document and logs the outcome.
-    pub async fn post(&self, body: Bytes) {
+    /// Posts the document of an alert, in the form of the endpoint's service, and logs the outcome.
+    pub async fn post(&self, alert: Bytes) {
+        let styled = self.alerts.as_ref().and_then(|alerts| alerts.document(&alert));
+        let body = styled.unwrap_or(alert);
         let now = self.clock.now();
         let random = rand::random();
         let out = Outgoing {
@@ -43,6 +50,7 @@ impl DirectWebhook {
             delivery: DeliveryId::from_parts(now, random),
             event: EventId::from_parts(now, random),
             source: SourceName::hub(),
+            event_type: EventType::of_alert(),
             handler: None,
             content_type: "application/json".into(),
             hops: 1,
@@ -50,6 +58,8 @@ impl DirectWebhook {
             trace_state: None,
             headers: Vec::new(),
             body,
+            path: None,
+            order_key: None,
         };
         match self.transport.send(&out, now).await {
             SendOutcome::Accepted { .. } => tracing::info!("alert sent to alert_url directly"),

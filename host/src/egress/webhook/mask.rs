@@ -17,7 +17,7 @@ use percent_encoding::percent_decode;
 use rustc_hash::FxHashMap;
 
 use super::unescape::UnescapedText;
-use crate::config::Webhook;
+use crate::config::{Webhook, WebhookAuth};
 
 /// Shorter words are not masked: they are not secret, and are in many responses.
 const BYTES_MIN: usize = 8;
@@ -28,6 +28,12 @@ const PART_BYTES: usize = 12;
 const CUT_BYTES_MIN: usize = 4;
 /// Bytes of a part that are looked up in the index.
 const KEY_BYTES: usize = 4;
+/// Shorter headers are not masked in answers that become events.
+const HEADER_BYTES_MIN: usize = 16;
+/// Bytes of a long text that are searched together: a search takes forty times their memory.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes of the next part that are searched too, so that a credential between two parts is found.
+const OVERLAP_BYTES: usize = 4 * 1024;
 /// The most layers of escapes that are undone.
 const LAYERS_MAX: usize = 4;
 /// Bytes to read after those that are kept, so that a secret which is cut there is found by its
@@ -35,7 +41,7 @@ const LAYERS_MAX: usize = 4;
 pub(super) const READ_AHEAD: usize = 512;
 
 /// The credentials of one endpoint.
-pub(super) struct SecretMask {
+pub(in crate::egress) struct SecretMask {
     /// In lower case.
     texts: PatternIndex,
     base64: PatternIndex,
@@ -44,13 +50,21 @@ pub(super) struct SecretMask {
 }
 
 impl SecretMask {
-    /// The credentials in its URL, its fixed headers and its signing secrets.
+    /// The credentials in its URL, its fixed headers, its signing secrets, and those that it is
+    /// given.
     pub(super) fn new(webhook: &Webhook) -> Self {
         let mut words = SecretForms::default();
         words.url(&webhook.url);
         webhook.headers.iter().for_each(|(_, value)| words.header(value.as_bytes()));
-        webhook.secrets.iter().for_each(|secret| words.secret(secret.expose()));
+        words.given(webhook);
         Self::of(words)
+    }
+
+    /// These words.
+    pub(in crate::egress) fn of_words<'w>(words: impl IntoIterator<Item = &'w [u8]>) -> Self {
+        let mut all = SecretForms::default();
+        words.into_iter().for_each(|word| all.header(word));
+        Self::of(all)
     }
 
     fn of(SecretForms(words): SecretForms) -> Self {
@@ -65,28 +79,61 @@ impl SecretMask {
         }
     }
 
-    /// Replaces every credential with stars.
+    /// The credentials that no answer has by chance: not short headers, nor the words of the URL,
+    /// except for those that are long and have digits.
+    pub(super) fn of_answers(webhook: &Webhook) -> Self {
+        let mut words = SecretForms::default();
+        words.url(&webhook.url);
+        words
+            .0
+            .retain(|word| word.len() >= HEADER_BYTES_MIN && word.iter().any(u8::is_ascii_digit));
+        let headers = webhook.headers.iter().map(|(_, value)| value.as_bytes());
+        headers
+            .filter(|value| value.len() >= HEADER_BYTES_MIN)
+            .for_each(|value| words.header(value));
+        words.given(webhook);
+        Self::of(words)
+    }
+
+    /// Replaces every credential with stars. The text may have been cut at its end.
     pub(super) fn cover(&self, text: &mut [u8]) {
+        self.cover_part(text, true);
+    }
+
+    /// Replaces every credential in a text that is complete, and may be long.
+    pub(super) fn cover_whole(&self, text: &mut [u8]) {
+        let mut from = 0;
+        loop {
+            let to = text.len().min(from + CHUNK_BYTES + OVERLAP_BYTES);
+            self.cover_part(&mut text[from..to], false);
+            if to == text.len() {
+                return;
+            }
+            from += CHUNK_BYTES;
+        }
+    }
+
+    fn cover_part(&self, text: &mut [u8], may_be_cut: bool) {
         let mut found = Vec::new();
         let plain = UnescapedText::of(text);
         // A credential may contain what looks like an escape of another kind than the one in which
         // it is repeated, so each kind is also undone alone.
         for first in *b"%\\&" {
             if let Some(view) = plain.unescaped_only(first) {
-                self.find(&view, &mut found);
+                self.find(&view, may_be_cut, &mut found);
             }
         }
         let mut layer = Some(plain);
         for _ in 0..=LAYERS_MAX {
             let Some(view) = layer else { break };
-            self.find(&view, &mut found);
+            self.find(&view, may_be_cut, &mut found);
             layer = view.unescaped();
         }
         found.into_iter().for_each(|place| text[place].fill(b'*'));
     }
 
     /// Adds the original ranges of all credentials in a view.
-    fn find(&self, view: &UnescapedText, found: &mut Vec<Range<usize>>) {
+    fn find(&self, view: &UnescapedText, may_be_cut: bool, found: &mut Vec<Range<usize>>) {
         let squeezed = view.squeezed();
         let lower = squeezed.bytes.to_ascii_lowercase();
         for (parts, view, bytes) in [
@@ -94,12 +141,12 @@ impl SecretMask {
             (&self.base64, &squeezed, &squeezed.bytes),
             (&self.hex, &squeezed, &lower),
         ] {
-            parts.find(bytes, |from, to| found.push(view.original(from..to)));
+            parts.find(bytes, may_be_cut, |from, to| found.push(view.original(from..to)));
         }
     }
 
     /// The same for text.
-    pub(super) fn covered(&self, text: &str) -> String {
+    pub(in crate::egress) fn covered(&self, text: &str) -> String {
         let mut bytes = text.as_bytes().to_vec();
         self.cover(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
@@ -165,6 +212,20 @@ impl SecretForms {
         }
     }
 
+    /// Adds what the operator gave as a secret.
+    fn given(&mut self, webhook: &Webhook) {
+        webhook.secrets.iter().for_each(|secret| self.secret(secret.expose()));
+        let auth = webhook.auth.iter().flat_map(WebhookAuth::secrets);
+        auth.for_each(|secret| self.header(secret.expose()));
+        if let Some(WebhookAuth::Fixed(fixed)) = &webhook.auth {
+            self.header(fixed.value.as_bytes());
+        }
+        let proxy = webhook.proxy.iter().flat_map(|proxy| &proxy.authorization);
+        proxy.for_each(|(value, _)| self.header(value.as_bytes()));
+        let routing = webhook.alerts.iter().filter_map(|alerts| alerts.routing_key.as_ref());
+        routing.for_each(|key| self.add(key.expose()));
+    }
+
     /// Adds a signing secret, and the key that it contains in base64.
     fn secret(&mut self, secret: &[u8]) {
         self.add(secret);
@@ -172,7 +233,10 @@ impl SecretForms {
             self.add(line);
         }
         let text = secret.trim_ascii();
-        let text = text.strip_prefix(b"whsec_").unwrap_or(text);
+        let text = [&b"whsec_"[..], b"whsk_"]
+            .iter()
+            .find_map(|prefix| text.strip_prefix(*prefix))
+            .unwrap_or(text);
         self.add(text);
         if let Ok(key) = lenient().decode(text)
             && key.len() >= BYTES_MIN
@@ -228,14 +292,17 @@ impl PatternIndex {
     }
 
     /// Finds every part in a text, and at its end the beginning of one.
-    fn find(&self, text: &[u8], mut found: impl FnMut(usize, usize)) {
+    fn find(&self, text: &[u8], may_be_cut: bool, mut found: impl FnMut(usize, usize)) {
         for at in 0..text.len() {
             let Some(key) = text[at..].first_chunk::<KEY_BYTES>() else { break };
             for (index, from) in self.starts.get(key).into_iter().flatten() {
                 let pattern = &self.patterns[*index];
                 let alike = text[at..].iter().zip(&pattern[*from..]);
                 let length = alike.take_while(|(one, other)| one == other).count();
-                let is_cut = *from == 0 && at + length == text.len() && length >= CUT_BYTES_MIN;
+                let is_cut = may_be_cut
+                    && *from == 0
+                    && at + length == text.len()
+                    && length >= CUT_BYTES_MIN;
                 if length >= pattern.len().min(self.long_enough) || is_cut {
                     found(at, at + length);
                 }
@@ -251,6 +318,23 @@ mod tests {
     use super::*;
 
     const SECRET: &str = "pa/s\"s+w&ör<d 1=%41";
+
+    #[test]
+    fn a_credential_between_two_parts_of_a_long_text_is_masked() {
+        let mask = mask(&["t0ken-0123456789"]);
+        for before in [0, 65_530, 65_536, 131_070, 200_000] {
+            let mut text = "x".repeat(before).into_bytes();
+            text.extend_from_slice(b"t0ken-0123456789");
+            text.resize(250_000, b'y');
+            mask.cover_whole(&mut text);
+            let expected = format!("{}{}", "x".repeat(before), "*".repeat(16));
+            assert!(text.starts_with(expected.as_bytes()), "{before}");
+            assert!(text[expected.len()..].iter().all(|byte| *byte == b'y'), "{before}");
+        }
+        let mut beginning = b"it ends with t0ke".to_vec();
+        mask.cover_whole(&mut beginning);
+        assert_eq!(beginning, b"it ends with t0ke", "nothing was cut");
+    }
 
     fn mask(words: &[&str]) -> SecretMask {
         let mut all = SecretForms::default();

@@ -6,27 +6,27 @@ use http::StatusCode;
 use weir_core::time::Timestamp;
 use weir_store::ResponseRecord;
 
+use crate::config::AcceptedStatuses;
 use crate::egress::transport::{SendOutcome, Subject};
 
 /// The outcome of a send that got this response.
 pub(super) fn outcome(
     status: StatusCode,
+    accept: &AcceptedStatuses,
     retry_after: Option<Duration>,
     snippet: Box<str>,
 ) -> SendOutcome {
     let response = ResponseRecord { status: status.as_u16(), snippet };
-    match subject(status) {
-        None => SendOutcome::Accepted { receipt: Some(response) },
-        Some(about) => {
-            SendOutcome::Rejected { about, response, retry_after, detail: detail(status).into() }
-        }
+    if accept.contains(status.as_u16()) {
+        return SendOutcome::Accepted { receipt: Some(response) };
     }
+    let (about, detail) = (subject(status), detail(status).into());
+    SendOutcome::Rejected { about, response, retry_after, detail }
 }
 
-/// The subject of a rejection; none for an accepted message.
-fn subject(status: StatusCode) -> Option<Subject> {
-    Some(match status.as_u16() {
-        200..300 => return None,
+/// The subject of a rejection.
+fn subject(status: StatusCode) -> Subject {
+    match status.as_u16() {
         400 | 413 | 415 | 422 => Subject::Message,
         // The message went in a circle, through other hubs or this one. Sending it again would do
         // the same.
@@ -36,7 +36,7 @@ fn subject(status: StatusCode) -> Option<Subject> {
         502..=504 => Subject::Overload,
         // Redirects are here too: they are not followed.
         _ => Subject::Failure,
-    })
+    }
 }
 
 fn detail(status: StatusCode) -> String {
@@ -47,6 +47,9 @@ fn detail(status: StatusCode) -> String {
         ),
         status if status.is_redirection() => {
             format!("HTTP {status}; redirects are not followed, use the final URL")
+        }
+        status if status.is_success() => {
+            format!("HTTP {status}, which is not in the list `accept` of the destination")
         }
         status => format!("HTTP {status}"),
     }
@@ -77,8 +80,10 @@ mod tests {
     #[test]
     fn every_status_has_its_subject() {
         use Subject::{Endpoint, Failure, Load, Message, Overload};
+        let accept = AcceptedStatuses::default();
         for code in 200..300 {
-            assert_eq!(subject(status(code)), None, "{code}");
+            let accepted = outcome(status(code), &accept, None, "".into());
+            assert!(matches!(accepted, SendOutcome::Accepted { .. }), "{code}");
         }
         let others = (300..309).chain([402, 408, 409, 425, 500, 501, 599]).collect::<Vec<_>>();
         for (codes, about) in [
@@ -89,7 +94,7 @@ mod tests {
             (&others, Failure),
         ] {
             for code in codes {
-                assert_eq!(subject(status(*code)), Some(about), "{code}");
+                assert_eq!(subject(status(*code)), about, "{code}");
                 assert!(detail(status(*code)).contains(&code.to_string()), "{code}");
             }
         }
@@ -98,13 +103,14 @@ mod tests {
     #[test]
     fn the_outcome_keeps_status_wait_and_snippet() {
         let wait = Some(Duration::from_secs(7));
+        let accept = AcceptedStatuses::default();
         let response = |status| ResponseRecord { status, snippet: "x".into() };
         assert_eq!(
-            outcome(status(204), wait, "x".into()),
+            outcome(status(204), &accept, wait, "x".into()),
             SendOutcome::Accepted { receipt: Some(response(204)) }
         );
         assert_eq!(
-            outcome(status(503), wait, "x".into()),
+            outcome(status(503), &accept, wait, "x".into()),
             SendOutcome::Rejected {
                 about: Subject::Overload,
                 response: response(503),

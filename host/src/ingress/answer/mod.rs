@@ -223,7 +223,12 @@ mod tests {
     use super::*;
 
     fn new(bits: u128) -> EventIngested {
-        EventIngested::Stored { id: EventId::from_bits(bits), id_reused: false, unrouted: true }
+        EventIngested::Stored {
+            id: EventId::from_bits(bits),
+            id_reused: false,
+            unrouted: true,
+            dead: None,
+        }
     }
 
     fn known(bits: u128) -> EventIngested {

@@ -30,6 +30,8 @@ pub(crate) enum Refused {
     UnknownPath,
     /// No source of that name.
     UnknownSource,
+    /// The hub takes the source's messages itself, and accepts no requests for it.
+    Pulled,
     /// The source does not accept this method.
     Method,
     /// The source does not accept this address.
@@ -82,6 +84,7 @@ impl Refused {
             Self::HeadTooLarge => "head_too_large",
             Self::UnknownPath => "not_found",
             Self::UnknownSource => "unknown_source",
+            Self::Pulled => "source_pulled",
             Self::Method => "method_not_allowed",
             Self::Address(_) => "address_not_allowed",
             Self::ClientCertificate => "client_cert_missing",
@@ -111,7 +114,7 @@ impl Refused {
             Self::Malformed(_)
             | Self::BodyIncomplete
             | Self::Unusable(IdentifyError::HeaderNotText) => StatusCode::BAD_REQUEST,
-            Self::UnknownPath | Self::UnknownSource => StatusCode::NOT_FOUND,
+            Self::UnknownPath | Self::UnknownSource | Self::Pulled => StatusCode::NOT_FOUND,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Timeout => StatusCode::REQUEST_TIMEOUT,
@@ -185,6 +188,7 @@ impl Refused {
             | Self::HeadTooLarge
             | Self::UnknownPath
             | Self::UnknownSource
+            | Self::Pulled
             | Self::Method
             | Self::Address(_)
             | Self::ClientCertificate
@@ -224,6 +228,9 @@ impl Refused {
             Self::HeadTooLarge => "the request has too many headers",
             Self::UnknownPath => "nothing answers at this path; webhooks go to /webhook/SOURCE",
             Self::UnknownSource => "there is no such source",
+            Self::Pulled => {
+                "this source accepts no requests: the hub takes its messages from a server"
+            }
             Self::Method => "this source does not accept this method",
             Self::Address(_) => "this source does not accept requests from your address",
             Self::ClientCertificate => "this source requires a client certificate",

@@ -4,10 +4,10 @@
 use bytes::Bytes;
 use http::HeaderValue;
 use weir_core::bounds::HOPS_MAX;
+use weir_core::event::EventFacts;
 use weir_core::hops::HOPS_HEADER;
 use weir_core::identify::{EventIdentity, Identified, RequestFacts};
 use weir_core::payload::Payload;
-use weir_core::route::EventFacts;
 use weir_core::trace::TraceContext;
 use weir_core::verify::Verified;
 use weir_store::{DedupKey, NewEvent, NewRequest};
@@ -49,10 +49,19 @@ impl Pipeline {
         facts: &RequestFacts<'_>,
         verified: &Verified,
     ) -> Result<IdentifiedRequest, Refused> {
+        let identified = received.source.config.provider.identify(facts, verified);
+        self.check_identified(received, identified.map_err(Refused::Unusable)?)
+    }
+
+    /// Checks the events that were identified.
+    pub(super) fn check_identified(
+        &self,
+        received: &Received<'_>,
+        identified: Identified,
+    ) -> Result<IdentifiedRequest, Refused> {
         let source = received.source;
         let hops = self.count_hops(received)?;
-        let identified = source.config.provider.identify(facts, verified);
-        let Identified { events, is_batch } = identified.map_err(Refused::Unusable)?;
+        let Identified { events, is_batch } = identified;
         let content = Content::of(&received.view(), received.body);
         check_schemas(source, &events, &content.bytes)?;
         let shape = if is_batch { RequestShape::Batch } else { RequestShape::Single };
@@ -77,7 +86,7 @@ impl Pipeline {
             headers: redact::headers(&head.headers, &content, secret, fingerprints),
             body: redacted.part(0..content.bytes.len()),
         };
-        let url = url_facts(&head.uri, secret, fingerprints);
+        let url = url_facts(&head.method, &head.uri, secret, fingerprints);
         payload.headers.extend(url.iter().cloned());
         payload.set_hops(hops);
         if let Some(trace) = received.trace {
@@ -89,7 +98,7 @@ impl Pipeline {
         let state = trace.and_then(|_| payload.trace_state());
         let trace_state = state.as_deref();
         let batch = is_batch.then_some(BatchHeaders { hops, trace, trace_state, url: &url });
-        let events = self.route_events(source, events, batch, &redacted, &payload);
+        let events = self.route_events(received, events, batch, &redacted, &payload);
         let request = NewRequest {
             source: source.config.name.clone(),
             scheme: verified.scheme,
@@ -106,7 +115,7 @@ impl Pipeline {
     /// where each event is a part of the body.
     fn route_events(
         &self,
-        source: &LiveSource,
+        received: &Received<'_>,
         events: Vec<EventIdentity>,
         batch: Option<BatchHeaders<'_>>,
         redacted: &Redacted<'_>,
@@ -120,11 +129,16 @@ impl Pipeline {
                 let decoded = event.decoded.map(Bytes::from_owner);
                 batch_part(decoded.unwrap_or_else(|| redacted.part(event.span)), headers)
             });
+            let stored = part.as_ref().unwrap_or(payload);
+            let keys = received.source.config.index.keys_of(&stored.body);
             let facts = EventFacts {
-                source: &source.config.name,
+                id: None,
+                source: &received.source.config.name,
                 kind: &event.kind,
                 category,
-                payload: Some(part.as_ref().unwrap_or(payload)),
+                delivery_id: event.delivery_id.as_deref(),
+                received_at: received.at,
+                payload: Some(stored),
             };
             let routed = routing::routed(&table, &facts);
             let material = event.dedup.take();
@@ -132,10 +146,12 @@ impl Pipeline {
                 category,
                 dedup: material.map(|material| DedupKey {
                     material: Bytes::copy_from_slice(material.as_bytes()),
-                    body_tag: event.tag,
+                    // The last one has a meaning of its own.
+                    body_tag: event.tag.min(DedupKey::ANY_BODY - 1),
                 }),
                 delivery_id: event.delivery_id,
                 part,
+                keys,
                 routed,
                 kind: event.kind,
             }

@@ -6,8 +6,10 @@
 
 mod body_wait;
 mod event_log;
+mod from_api;
 mod handshake;
 mod identify;
+mod pulled;
 mod quarantine;
 mod received;
 mod refuse;
@@ -53,6 +55,7 @@ use crate::invoker::ResponderHandle;
 use crate::keys::Seal;
 use crate::observe::health::{Health, ROUTING_MISSING};
 use crate::observe::metrics::Metrics;
+use crate::observe::notice::Notices;
 use crate::observe::shapes::Shapes;
 use crate::observe::tracer::Tracer;
 use crate::routing::Routes;
@@ -61,6 +64,8 @@ use body_wait::BodyWait;
 use received::{Arrival, Received};
 use request_trace::RequestTrace;
 
+pub use from_api::{FromApi, FromApiRefused};
+pub(crate) use pulled::{MessageId, NotTaken, PulledMessage};
 pub use quarantine::{QuarantinedView, ReleaseOutcome};
 pub use sample::SampleRefused;
 
@@ -90,6 +95,7 @@ pub(crate) struct Pipeline {
     pub(crate) metrics: Metrics,
     pub(crate) tracer: Tracer,
     pub(crate) shapes: Shapes,
+    pub(crate) notices: Notices,
     pub(crate) health: Arc<Health>,
     pub(crate) responders: Option<ResponderHandle>,
     pub(crate) hops: Arc<HopKey>,
@@ -204,9 +210,11 @@ impl Pipeline {
         match head::purpose(uri)? {
             Purpose::Live => health((!self.health.live()).then_some("store_poisoned")),
             Purpose::Ready => health(self.health.ready().err()),
-            Purpose::Webhook(name) => {
-                self.sources.get(name).map(Endpoint::Source).ok_or(Refused::UnknownSource)
-            }
+            Purpose::Webhook(name) => match self.sources.get(name) {
+                Some(source) if source.config.pull.is_some() => Err(Refused::Pulled),
+                Some(source) => Ok(Endpoint::Source(source)),
+                None => Err(Refused::UnknownSource),
+            },
         }
     }
 

@@ -110,7 +110,8 @@ impl Pipeline {
         Ok(Some(QuarantinedView { request, headers, body }))
     }
 
-    fn redacted(&self, received: &Received<'_>) -> (Vec<(Box<str>, Bytes)>, Bytes) {
+    /// The headers and the body of a request, with its secrets as fingerprints.
+    pub(super) fn redacted(&self, received: &Received<'_>) -> (Vec<(Box<str>, Bytes)>, Bytes) {
         let (view, secret) = (received.view(), &received.source.secret_fields);
         let content = Content::of(&view, received.body);
         let all = 0..content.bytes.len();

@@ -3,8 +3,10 @@
 
 use std::time::Instant;
 
+use weir_core::delivery::Outcome;
+use weir_core::name::{SourceName, Target};
 use weir_store::StoreError;
-use weir_store::{EventIngested, Ingested, NewRequest};
+use weir_store::{EventIngested, Ingested, NewEvent, NewRequest};
 
 use super::event_log::StoredEventLog;
 use super::received::Received;
@@ -16,6 +18,7 @@ use crate::ingress::request::budget::BudgetShare;
 use crate::ingress::request::content::BodyFormat;
 use crate::ingress::sources::live_source::LiveSource;
 use crate::observe::metrics::SourceMetrics;
+use crate::observe::notice::{self, Notice, Notices};
 
 impl Pipeline {
     /// Stores a verified request, within the rate of its source. The answer is the hub's, the
@@ -72,30 +75,85 @@ impl Pipeline {
         source: &LiveSource,
         request: NewRequest,
     ) -> Result<Ingested, Refused> {
+        let stored = self.ingest_all(source, vec![request]).await.pop();
+        stored.unwrap_or(Err(StoreError::Closed)).map_err(Refused::Store)
+    }
+
+    /// Stores requests in their order and in one commit, and counts their events even if the caller
+    /// has gone by then.
+    pub(super) async fn ingest_all(
+        &self,
+        source: &LiveSource,
+        requests: Vec<NewRequest>,
+    ) -> Vec<Result<Ingested, StoreError>> {
         let (store, metrics) = (self.store.clone(), source.metrics.clone());
-        let event_log = StoredEventLog::of(&request);
-        let (shapes, sample) = (self.shapes.clone(), self.shapes.sample(&request));
+        let told: Vec<_> = requests
+            .iter()
+            .map(|request| (FailedRoutes::of(request), StoredEventLog::of(request)))
+            .collect();
+        let samples: Vec<_> = requests.iter().map(|request| self.shapes.sample(request)).collect();
+        let shapes = self.shapes.clone();
         let stored = RunToCompletion::new(&self.tasks, async move {
-            let result = store.ingest(vec![request]).await.pop();
-            for event in result.iter().flatten().flat_map(|ingested| &ingested.events) {
-                count(&metrics, event);
+            let results = store.ingest(requests).await;
+            for (result, sample) in results.iter().zip(samples) {
+                let Ok(ingested) = result else { continue };
+                ingested.events.iter().for_each(|event| count(&metrics, event));
+                if let Some(sample) = sample {
+                    shapes.offer(sample);
+                }
             }
-            if let (Some(Ok(_)), Some(sample)) = (&result, sample) {
-                shapes.offer(sample);
-            }
-            result
+            results
         });
-        let ingested = stored.await.unwrap_or(Err(StoreError::Closed)).map_err(Refused::Store)?;
-        event_log.write(source.name(), &ingested.events);
-        Ok(ingested)
+        let results = stored.await;
+        for (result, (failed, log)) in results.iter().zip(told) {
+            if let Ok(ingested) = result {
+                log.write(source.name(), &ingested.events);
+                failed.report(&source.config.name, &ingested.events, &self.notices);
+            }
+        }
+        results
+    }
+}
+
+/// Routes that could not be evaluated, by the place of their event in the request.
+pub(super) struct FailedRoutes(Vec<(usize, Target, Box<str>)>);
+
+impl FailedRoutes {
+    pub(super) fn of(request: &NewRequest) -> Self {
+        let first = |(place, event): (usize, &NewEvent)| {
+            let failed = event.routed.deliveries.iter().find(|to| to.error.is_some())?;
+            Some((place, failed.target.clone(), failed.error.clone()?))
+        };
+        Self(request.events.iter().enumerate().filter_map(first).collect())
+    }
+
+    /// Makes an alert of each, once it is stored as a dead letter.
+    pub(super) fn report(self, source: &SourceName, stored: &[EventIngested], notices: &Notices) {
+        for (place, target, reason) in self.0 {
+            let Some(EventIngested::Stored { id, dead: Some(delivery), .. }) = stored.get(place)
+            else {
+                continue;
+            };
+            notices.post(Notice::DeadLetter {
+                target,
+                source: source.clone(),
+                event: *id,
+                delivery: *delivery,
+                outcome: Outcome::ConditionError,
+                reason: Some(notice::cut(&reason)),
+            });
+        }
     }
 }
 
 /// Counts an event in the metrics of its source.
 pub(super) fn count(metrics: &SourceMetrics, event: &EventIngested) {
     match event {
-        EventIngested::Stored { id_reused, unrouted, .. } => {
+        EventIngested::Stored { id_reused, unrouted, dead, .. } => {
             metrics.stored();
+            if dead.is_some() {
+                metrics.condition_failed();
+            }
             if *id_reused {
                 metrics.id_reused();
             }

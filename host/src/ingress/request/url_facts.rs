@@ -1,35 +1,36 @@
-//! The path and query of a request after its source, as headers of the event. Pure.
+//! The method of a request, and its path and query after the source, as headers of the event. Pure.
 
 use bytes::Bytes;
-use http::Uri;
+use http::{Method, Uri};
+use weir_core::reserved_headers::{METHOD_HEADER, PATH_HEADER, QUERY_HEADER};
 
 use super::content::{Content, ContentOrigin, FORM};
 use super::fingerprints::Fingerprints;
 use super::redact::Redacted;
 use super::secret_fields::SecretFields;
 
-/// The header with the path after the source.
-const PATH: &str = "weir-path";
-/// The header with the query, its secrets replaced.
-const QUERY: &str = "weir-query";
-
-/// The headers that tell the rest of a request's URL.
+/// The headers that tell a request's method, unless it is `POST`, and the rest of its URL.
 pub(crate) fn url_facts(
+    method: &Method,
     uri: &Uri,
     secret: &SecretFields,
     fingerprints: &Fingerprints,
 ) -> Vec<(Box<str>, Bytes)> {
     let mut facts = Vec::new();
+    if *method != Method::POST {
+        let method = Bytes::copy_from_slice(method.as_str().as_bytes());
+        facts.push((METHOD_HEADER.into(), method));
+    }
     let after = uri.path().splitn(4, '/').nth(3).unwrap_or_default();
     if !after.is_empty() {
-        facts.push((PATH.into(), format!("/{after}").into()));
+        facts.push((PATH_HEADER.into(), format!("/{after}").into()));
     }
     if let Some(query) = uri.query().filter(|query| !query.is_empty()) {
         let bytes = Bytes::copy_from_slice(query.as_bytes());
         let content = Content { bytes, origin: ContentOrigin::Query };
         let kept =
             Redacted::new(&content, FORM.as_bytes(), std::iter::empty(), secret, fingerprints);
-        facts.push((QUERY.into(), kept.part(0..content.bytes.len())));
+        facts.push((QUERY_HEADER.into(), kept.part(0..content.bytes.len())));
     }
     facts
 }
@@ -50,9 +51,8 @@ mod tests {
     #[test]
     fn the_path_and_query_are_kept_without_their_secrets() {
         let of = |uri: &str, token: &str| {
-            let secret = secret(token);
-            let facts =
-                super::url_facts(&uri.parse().unwrap(), &secret, &Fingerprints::new([7; 32]));
+            let (secret, uri) = (secret(token), uri.parse().unwrap());
+            let facts = super::url_facts(&Method::POST, &uri, &secret, &Fingerprints::new([7; 32]));
             let text = |value: Bytes| String::from_utf8(value.to_vec()).unwrap();
             facts.into_iter().map(|(name, value)| (name.into(), text(value))).collect::<Vec<_>>()
         };
@@ -67,5 +67,16 @@ mod tests {
             hidden.starts_with("a=1&key=fingerprint-") && !hidden.contains("s3cr3t"),
             "{hidden}"
         );
+    }
+
+    #[test]
+    fn a_method_is_kept_unless_it_is_post() {
+        let secret = secret("header:x-token");
+        let of = |method: &Method| {
+            let uri = "/webhook/github".parse().unwrap();
+            super::url_facts(method, &uri, &secret, &Fingerprints::new([7; 32]))
+        };
+        assert_eq!(of(&Method::POST), []);
+        assert_eq!(of(&Method::PUT), [("weir-method".into(), Bytes::from_static(b"PUT"))]);
     }
 }

@@ -11,7 +11,7 @@ use weir_core::verify::{NamedSecret, Params, Secret, Verifier};
 use weir_store::EventIngested;
 
 use super::access::AccessControl;
-use crate::config::{ServerSettings, Source};
+use crate::config::{ServerSettings, Source, SourceKind};
 use crate::egress::fetch::Fetcher;
 use crate::ingress::answer::{self, Acknowledgement, Answer, RequestShape};
 use crate::ingress::connection::limits::BODY_PACE_GRACE;
@@ -72,6 +72,7 @@ pub(crate) struct SourceDeps {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SourceStatus {
     pub name: SourceName,
+    pub kind: SourceKind,
     /// The provider's name.
     pub provider: Arc<str>,
     /// The accepted schemes.
@@ -152,9 +153,10 @@ impl LiveSource {
         }
         SourceStatus {
             name: self.config.name.clone(),
+            kind: self.config.kind(),
             provider: self.config.provider.name.clone(),
             schemes: self.verifier.schemes().cloned().collect(),
-            awaits_secret: secrets.is_empty(),
+            awaits_secret: secrets.is_empty() && self.config.pull.is_none(),
             secrets,
             window_until,
             about: self.config.provider.about.clone(),

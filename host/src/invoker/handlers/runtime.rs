@@ -7,34 +7,51 @@ use parking_lot::Mutex;
 use tokio::sync::{RwLock, Semaphore};
 use weir_core::breaker::BreakerPolicy;
 use weir_core::name::{HandlerName, Target};
-use weir_core::route::Pattern;
 use weir_core::state::StateReader;
 use weir_core::time::Timestamp;
-use weir_engine::{Module, Version};
+use weir_engine::{Description, Module, Version};
 
 use super::batching::Batching;
-use super::settings::EffectiveSettings;
+use super::trial::Trial;
+use crate::config::EffectiveSettings;
 use crate::delivery::claims::ClaimCounter;
 use crate::delivery::flow_control::FlowControl;
 use crate::delivery::worker::Worker;
 use crate::observe::metrics::TargetMetrics;
 
 /// A version of a handler with its settings. Never changed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ServingVersion {
     pub(crate) module: Module,
-    /// The handler's description of itself.
-    pub(crate) about: Option<String>,
-    /// The subscriptions that the module asked for. Those in force are in the settings.
-    pub(crate) requested: Vec<Pattern>,
+    /// The handler's description of itself. The subscriptions in force are in the settings.
+    pub(crate) description: Description,
     pub(crate) sidecar: Option<String>,
+    /// Identifies the fixtures that it passed; none if there are none, or after a restart.
+    pub(crate) fixtures: Option<Version>,
+    /// The text of its signature file.
+    pub(crate) signature: Option<String>,
     pub(crate) settings: EffectiveSettings,
     /// One for each batch that may run at the same time.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) since: Timestamp,
+    /// Bytes of the module.
+    pub(crate) size: u64,
+    /// Its probation, until that ends.
+    pub(crate) trial: Option<Arc<Trial>>,
 }
 
 impl ServingVersion {
+    /// The same version without a probation.
+    pub(crate) fn proven(&self) -> Self {
+        Self { trial: None, ..self.clone() }
+    }
+
+    /// Bytes of compiled code, of both versions during a probation.
+    pub(crate) fn code_bytes(&self) -> usize {
+        let old = self.trial.as_ref().map_or(0, |trial| trial.old.module.code_bytes());
+        self.module.code_bytes().saturating_add(old)
+    }
+
     pub(crate) fn version(&self) -> Version {
         self.module.version()
     }

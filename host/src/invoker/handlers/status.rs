@@ -8,11 +8,14 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::watch;
 use weir_core::name::{DestinationName, HandlerName};
+use weir_core::probation::Strike;
+use weir_core::state::StateQuota;
 use weir_core::time::Timestamp;
-use weir_engine::{AllowedDestinations, Grants, Version};
+use weir_engine::{AllowedDestinations, Description, Grants, Version};
 
-use super::settings::EffectiveSettings;
 use super::table::{LiveHandler, LiveHandlers};
+use super::trial::Trial;
+use crate::config::EffectiveSettings;
 use crate::delivery::flow_control::{FlowStatus, TargetHealth};
 
 /// The state of a handler.
@@ -30,7 +33,7 @@ pub enum HandlerState {
 }
 
 /// A handler, for the API.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct HandlerStatus {
     pub name: HandlerName,
     /// The hash of the module that serves, in hex.
@@ -61,6 +64,27 @@ pub struct HandlerStatus {
     pub grants: Option<HandlerGrants>,
     /// The limits of its runs.
     pub limits: Option<HandlerLimits>,
+    /// True if a person pinned the version that serves.
+    pub pinned: bool,
+    /// The version of the files in the folder, if a pin keeps it from serving.
+    pub candidate: Option<String>,
+    /// The probation of the version that serves.
+    pub probation: Option<ProbationStatus>,
+}
+
+/// The probation of a version, for the API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProbationStatus {
+    /// The version that stands in for it, in hex.
+    pub old: String,
+    pub started_at: Timestamp,
+    /// Events that it handled since the last strike, and the number of them that ends it.
+    pub done: u32,
+    pub runs: u32,
+    /// The time at which it ends without another strike.
+    pub ends_at: Timestamp,
+    pub strikes: Vec<Strike>,
+    pub strikes_max: u32,
 }
 
 /// The permissions of a handler, for the API.
@@ -68,15 +92,19 @@ pub struct HandlerStatus {
 pub struct HandlerGrants {
     pub destinations: Vec<DestinationName>,
     pub emit: bool,
+    /// Destinations that it needs and may not send to.
+    pub missing: Vec<DestinationName>,
 }
 
 /// The limits of a handler, for the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HandlerLimits {
     pub memory: usize,
     pub time: Duration,
     pub concurrency: usize,
     pub attempts: u32,
+    /// The quota of its state.
+    pub state: StateQuota,
 }
 
 /// The state of one handler.
@@ -94,17 +122,26 @@ struct RefusedFiles {
     reason: String,
 }
 
+/// The pin of a handler, and the version that it keeps from serving.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct VersionMarks {
+    pub(crate) pinned: bool,
+    pub(crate) candidate: Option<String>,
+}
+
 /// The states of all known handlers.
 #[derive(Debug)]
 pub(crate) struct HandlerStates {
     live: Arc<LiveHandlers>,
     states: Mutex<BTreeMap<HandlerName, KnownHandler>>,
+    marks: Mutex<BTreeMap<HandlerName, VersionMarks>>,
     folder_read: watch::Sender<bool>,
 }
 
 impl HandlerStates {
     pub(crate) fn new(live: Arc<LiveHandlers>) -> Self {
-        Self { live, states: Mutex::default(), folder_read: watch::Sender::new(false) }
+        let folder_read = watch::Sender::new(false);
+        Self { live, states: Mutex::default(), marks: Mutex::default(), folder_read }
     }
 
     /// Its first version is being loaded. Does nothing if a version serves.
@@ -156,6 +193,12 @@ impl HandlerStates {
     /// It never served, and its file is gone.
     pub(crate) fn forget(&self, name: &HandlerName) {
         self.states.lock().remove(name);
+        self.marks.lock().remove(name);
+    }
+
+    /// Its pin and its candidate are these.
+    pub(crate) fn mark(&self, name: &HandlerName, marks: VersionMarks) {
+        self.marks.lock().insert(name.clone(), marks);
     }
 
     /// Every handler in the plugins folder has been loaded or refused once.
@@ -171,8 +214,12 @@ impl HandlerStates {
     /// All known handlers, by name.
     pub(crate) fn statuses(&self, now: Timestamp) -> Vec<HandlerStatus> {
         let serving = self.live.current();
-        let states = self.states.lock();
-        states.iter().map(|(name, entry)| status(name, entry, serving.get(name), now)).collect()
+        let (states, marks) = (self.states.lock().clone(), self.marks.lock().clone());
+        let one = |(name, entry): (&HandlerName, &KnownHandler)| {
+            let marks = marks.get(name).cloned().unwrap_or_default();
+            status(name, entry, serving.get(name), (marks, now))
+        };
+        states.iter().map(one).collect()
     }
 
     fn without_new_version(&self, name: &HandlerName) -> HandlerState {
@@ -202,7 +249,7 @@ fn status(
     name: &HandlerName,
     entry: &KnownHandler,
     handler: Option<&LiveHandler>,
-    now: Timestamp,
+    (marks, now): (VersionMarks, Timestamp),
 ) -> HandlerStatus {
     let version = handler.map(|h| &h.version);
     let ready = entry.state == HandlerState::Ready;
@@ -213,7 +260,7 @@ fn status(
         name: name.clone(),
         version: version.map(|v| v.version().to_hex()),
         kind: version.map(|v| v.module.kind().as_str()),
-        about: version.and_then(|v| v.about.clone()),
+        about: version.and_then(|v| v.description.about.clone()),
         subscriptions: version
             .map(|v| v.settings.subscriptions.iter().map(ToString::to_string).collect())
             .unwrap_or_default(),
@@ -225,18 +272,39 @@ fn status(
         next_try: flow.as_ref().and_then(FlowStatus::next_try),
         health_reason: flow.as_ref().and_then(FlowStatus::reason),
         failed_tries: failed_tries.unwrap_or(0),
-        grants: version.map(|version| grants(&version.settings)),
+        grants: version.map(|version| grants(&version.settings, &version.description)),
         limits: version.map(|version| limits(&version.settings)),
+        pinned: marks.pinned,
+        candidate: marks.candidate,
+        probation: version.and_then(|version| version.trial.as_deref()).map(probation),
     }
 }
 
-fn grants(settings: &EffectiveSettings) -> HandlerGrants {
-    let Grants { destinations, known, emit } = &*settings.grants;
+fn probation(trial: &Trial) -> ProbationStatus {
+    let (course, policy) = (trial.course(), trial.policy);
+    ProbationStatus {
+        old: trial.old.version().to_hex(),
+        started_at: course.started_at,
+        done: course.done,
+        runs: policy.runs(),
+        ends_at: course.ends_at(&policy),
+        strikes: course.strikes,
+        strikes_max: policy.strikes(),
+    }
+}
+
+fn grants(settings: &EffectiveSettings, description: &Description) -> HandlerGrants {
+    let Grants { destinations, known, emit, .. } = &*settings.grants;
+    let missing = settings.grants.missing(&description.needs).map(|(name, _)| name.clone());
     let allowed = match destinations {
         AllowedDestinations::All => known,
         AllowedDestinations::These(these) => these,
     };
-    HandlerGrants { destinations: allowed.iter().cloned().collect(), emit: *emit }
+    HandlerGrants {
+        destinations: allowed.iter().cloned().collect(),
+        emit: *emit,
+        missing: missing.collect(),
+    }
 }
 
 fn limits(settings: &EffectiveSettings) -> HandlerLimits {
@@ -245,5 +313,6 @@ fn limits(settings: &EffectiveSettings) -> HandlerLimits {
         time: settings.limits.time,
         concurrency: settings.concurrency,
         attempts: settings.retry.max_attempts(),
+        state: settings.state,
     }
 }

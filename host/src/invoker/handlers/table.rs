@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use weir_core::name::HandlerName;
+use weir_core::name::{HandlerName, Target};
 
 use super::runtime::{HandlerRuntime, ServingVersion};
 use crate::delivery::worker::Worker;
@@ -54,6 +54,7 @@ impl LiveHandlers {
         if runtime.flow.set_version(&version.version().to_hex(), policy) {
             self.worker.breakers.notify_changed();
         }
+        runtime.metrics.set_on_probation(version.trial.is_some());
         let handler = LiveHandler { runtime, version: Arc::new(version) };
         let mut next = HandlerTable::clone(&self.serving.load());
         next.insert(name.clone(), handler);
@@ -68,11 +69,18 @@ impl LiveHandlers {
         self.serving.store(Arc::new(next));
     }
 
+    /// Forgets the runtime of a handler that has another name now, which gets its breaker.
+    pub(crate) async fn forget(&self, from: &HandlerName, to: &HandlerName) {
+        let [from, to] = [from, to].map(|name| Target::Handler(name.clone()));
+        self.worker.breakers.rename(&from, &to).await;
+        self.runtimes.lock().retain(|name, _| Target::Handler(name.clone()) != from);
+    }
+
     /// Bytes of compiled code of all handlers in service but one.
     pub(crate) fn code_bytes_of_others(&self, name: &HandlerName) -> usize {
         let serving = self.serving.load();
         let others = serving.iter().filter(|(other, _)| *other != name);
-        others.map(|(_, handler)| handler.version.module.code_bytes()).sum()
+        others.map(|(_, handler)| handler.version.code_bytes()).sum()
     }
 
     /// True while any handler has claims that are neither settled nor given back.

@@ -34,6 +34,16 @@ pub(crate) enum ArchiveError {
     Encode(#[from] serde_json::Error),
 }
 
+impl ArchiveError {
+    /// The failure of the store, if that is the cause.
+    pub(crate) fn into_store_error(self) -> Option<StoreError> {
+        match self {
+            Self::Store(error) => Some(error),
+            Self::Damaged { .. } | Self::Contended(_) | Self::Encode(_) => None,
+        }
+    }
+}
+
 /// The manifests of all handlers. One that cannot be read is logged and left out, so that the
 /// others serve.
 pub(crate) async fn all(

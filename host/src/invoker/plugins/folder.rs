@@ -3,16 +3,21 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
+use std::hash::BuildHasher as _;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use rustc_hash::FxBuildHasher;
 use thiserror::Error;
 use weir_core::bounds::{KIB, MODULE_BYTES_MAX};
+use weir_core::error::chain;
+use weir_core::module_signature::SIGNATURE_FILE_BYTES_MAX;
 use weir_core::name::{HandlerName, InvalidName};
 
 use super::tracker::{HandlerStamps, PluginStamp};
+use crate::offline::{FixtureFile, fixture_paths, read_fixtures};
 
 /// The largest sidecar file, in bytes.
 const SIDECAR_BYTES_MAX: usize = 64 * KIB;
@@ -41,8 +46,12 @@ pub(crate) struct Snapshot {
 /// The reason why a file in the folder is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum FileProblem {
-    #[error(transparent)]
-    Name(#[from] InvalidName),
+    #[error("{error}{}", instead(.similar.as_ref()))]
+    Name {
+        error: InvalidName,
+        /// The name that was probably meant.
+        similar: Option<HandlerName>,
+    },
     #[error("the file's name is not UTF-8")]
     NotText,
     /// Its target may be writable for users who may not write to the plugins folder.
@@ -55,6 +64,9 @@ pub(crate) enum FileProblem {
     TooLarge(u64),
     #[error("the sidecar file has {0} bytes, at most {SIDECAR_BYTES_MAX} are allowed")]
     SidecarTooLarge(u64),
+    /// In a sentence.
+    #[error("{0}")]
+    Fixtures(String),
     #[error("there are more than {HANDLERS_MAX} handlers in the folder")]
     TooMany,
 }
@@ -119,7 +131,12 @@ fn shown(path: &Path) -> String {
 
 fn name_of(module: &Path) -> Result<HandlerName, FileProblem> {
     let stem = module.file_stem().and_then(OsStr::to_str).ok_or(FileProblem::NotText)?;
-    Ok(HandlerName::new(stem)?)
+    let problem = |error| FileProblem::Name { error, similar: HandlerName::similar(stem) };
+    HandlerName::new(stem).map_err(problem)
+}
+
+fn instead(similar: Option<&HandlerName>) -> String {
+    similar.map(|name| format!("; rename the file to {name}.wasm")).unwrap_or_default()
 }
 
 /// The stamps of a module that cannot be read, so that a change is noticed. None if it is gone. An
@@ -127,7 +144,12 @@ fn name_of(module: &Path) -> Result<HandlerName, FileProblem> {
 fn stamps_of_any(module: &Path) -> io::Result<Option<HandlerStamps>> {
     let Some(metadata) = link_metadata(module)? else { return Ok(None) };
     let sidecar = fs::symlink_metadata(module.with_extension("toml")).ok();
-    Ok(Some(HandlerStamps { module: stamp(&metadata), sidecar: sidecar.as_ref().map(stamp) }))
+    Ok(Some(HandlerStamps {
+        module: stamp(&metadata),
+        sidecar: sidecar.as_ref().map(stamp),
+        fixtures: fixtures_stamp(module),
+        signature: None,
+    }))
 }
 
 /// The metadata of what is at a path, without following a link. None if nothing is there.
@@ -149,7 +171,28 @@ fn handler(root: &Path, module: &Path) -> Result<Option<HandlerStamps>, FileProb
     if let Some(beside) = beside.as_ref().filter(|b| b.len() > SIDECAR_BYTES_MAX as u64) {
         return Err(FileProblem::SidecarTooLarge(beside.len()));
     }
-    Ok(Some(HandlerStamps { module: stamp(&about), sidecar: beside.as_ref().map(stamp) }))
+    // One that cannot be read counts as none.
+    let signature = regular(root, &module.with_extension("sig")).ok().flatten();
+    Ok(Some(HandlerStamps {
+        module: stamp(&about),
+        sidecar: beside.as_ref().map(stamp),
+        fixtures: fixtures_stamp(module),
+        signature: signature.as_ref().map(stamp),
+    }))
+}
+
+/// A hash over the names and stamps of a module's fixtures. A problem with them is found when they
+/// are read.
+fn fixtures_stamp(module: &Path) -> u64 {
+    let paths = fixture_paths(module).unwrap_or_default();
+    if paths.is_empty() {
+        return 0;
+    }
+    let stamped = paths.iter().map(|path| {
+        let about = fs::symlink_metadata(path).ok();
+        (path, about.as_ref().map(stamp))
+    });
+    FxBuildHasher.hash_one(stamped.collect::<Vec<_>>())
 }
 
 /// The metadata of a regular file in the folder, or of one that a link within the folder leads to.
@@ -184,6 +227,9 @@ fn stamp(about: &Metadata) -> PluginStamp {
 pub(crate) struct HandlerFiles {
     pub(crate) module: Vec<u8>,
     pub(crate) sidecar: Option<String>,
+    pub(crate) fixtures: Vec<FixtureFile>,
+    /// The text of the signature file. One that is not text matches no signature.
+    pub(crate) signature: Option<String>,
 }
 
 /// The result of reading a handler's files.
@@ -208,12 +254,24 @@ pub(crate) fn read(dir: &Path, name: &HandlerName) -> io::Result<FileRead> {
     let bytes = bounded(&module, MODULE_BYTES_MAX)?;
     let sidecar: Option<PathBuf> = before.sidecar.map(|_| module.with_extension("toml"));
     let sidecar = sidecar.map(|path| bounded(&path, SIDECAR_BYTES_MAX)).transpose()?;
+    let fixtures = match read_fixtures(&module) {
+        Ok(fixtures) => fixtures,
+        Err(error) => return Ok(FileRead::Problem(FileProblem::Fixtures(chain(&error)))),
+    };
+    let signature = before.signature.map(|_| module.with_extension("sig"));
+    // One byte more than is valid, so that a longer file is not.
+    let signature =
+        signature.map(|path| bounded(&path, SIGNATURE_FILE_BYTES_MAX + 1)).transpose()?;
+    let signature = signature.map(|text| String::from_utf8_lossy(&text).into_owned());
     match handler(&root, &module) {
         Ok(Some(after)) if after == before => {}
         _ => return Ok(FileRead::Changed),
     }
     match sidecar.map(String::from_utf8).transpose() {
-        Ok(sidecar) => Ok(FileRead::Complete(HandlerFiles { module: bytes, sidecar })),
+        Ok(sidecar) => {
+            let files = HandlerFiles { module: bytes, sidecar, fixtures, signature };
+            Ok(FileRead::Complete(files))
+        }
         Err(_) => Ok(FileRead::SidecarNotText),
     }
 }
@@ -261,7 +319,8 @@ mod tests {
         assert_eq!(problem(dir.path(), "out"), FileProblem::LinkOutside);
         assert_eq!(problem(dir.path(), "folder"), FileProblem::NotAFile);
         assert_eq!(problem(dir.path(), "dangling"), FileProblem::NotAFile);
-        assert!(matches!(snapshot.problems["Bad Name.wasm"], FileProblem::Name(_)));
+        let said = snapshot.problems["Bad Name.wasm"].to_string();
+        assert!(said.ends_with("; rename the file to bad-name.wasm"), "{said}");
         assert_eq!(snapshot.problems.len(), 1);
     }
 

@@ -1,6 +1,7 @@
 //! The reasons why files in the plugins folder, or a stored version, cannot serve.
 
 use thiserror::Error;
+use weir_core::module_signature::NotSigned;
 use weir_engine::{DescribeError, LoadError, Version};
 use weir_store::StoreError;
 
@@ -11,7 +12,7 @@ use crate::config::ConfigErrors;
 
 /// Files of a handler that cannot serve.
 #[derive(Debug, Error)]
-pub(super) enum LoadRefusal {
+pub(crate) enum LoadRefusal {
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
@@ -22,6 +23,13 @@ pub(super) enum LoadRefusal {
     Sidecar(#[from] ConfigErrors),
     #[error("the sidecar file is not UTF-8 text")]
     SidecarNotText,
+    /// A fixture does not do what it expects, or is none.
+    #[error("{0}")]
+    Fixture(String),
+    #[error("its fixtures ran for more than {0} s; remove some, or shorten what they do")]
+    FixturesTime(u64),
+    #[error(transparent)]
+    NotSigned(#[from] NotSigned),
     #[error("the compiler panicked; this is a fault of the hub")]
     Compiler,
     #[error(transparent)]
@@ -34,7 +42,7 @@ pub(super) enum LoadRefusal {
     "its compiled code has {needs} bytes and that of the other handlers {others}, together more \
      than {max}; remove a handler, build a smaller module, or raise plugins.code_max"
 )]
-pub(super) struct CodeLimitExceeded {
+pub(crate) struct CodeLimitExceeded {
     pub(super) needs: usize,
     pub(super) others: usize,
     pub(super) max: usize,
@@ -51,17 +59,19 @@ impl LoadRefusal {
                     | LoadError::CompilerUnavailable(_)
                     | LoadError::Contract(_)
             ),
-            Self::Sidecar(_) | Self::SidecarNotText => true,
-            Self::Describe(_) | Self::File(_) | Self::Compiler | Self::CodeLimitExceeded(_) => {
-                false
-            }
+            Self::Sidecar(_) | Self::SidecarNotText | Self::Fixture(_) | Self::NotSigned(_) => true,
+            Self::Describe(_)
+            | Self::File(_)
+            | Self::Compiler
+            | Self::FixturesTime(_)
+            | Self::CodeLimitExceeded(_) => false,
         }
     }
 }
 
 /// An action on a handler that was not carried out.
 #[derive(Debug, Error)]
-pub(super) enum LoadFailure {
+pub(crate) enum LoadFailure {
     /// The files cannot serve. `content` identifies them. Nothing more happens until they change.
     #[error("refused")]
     Refused { content: Version, refusal: LoadRefusal },
@@ -86,7 +96,7 @@ impl From<StoreError> for LoadFailure {
 
 /// A stored version that cannot serve.
 #[derive(Debug, Error)]
-pub(super) enum RestoreError {
+pub(crate) enum RestoreError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

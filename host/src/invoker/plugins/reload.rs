@@ -8,30 +8,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::sleep;
 use weir_core::error::chain;
-use weir_core::name::{DestinationName, HandlerName, Target};
-use weir_engine::{AllowedDestinations, Engine, LoadError, Module, Version};
+use weir_core::name::HandlerName;
+use weir_engine::{Engine, LoadError, Version};
 use weir_store::StoreError;
 
 use super::archive;
 use super::folder::FolderId;
 use super::manifest::Manifest;
-use super::prepare::{Preparer, content_id};
-use super::refusal::{CodeLimitExceeded, LoadFailure, LoadRefusal};
+use super::prepare::Preparer;
+use super::refusal::{LoadFailure, LoadRefusal, RestoreError};
+use super::serving::{is_of, marks};
 use super::tracker::FolderAction;
-use crate::config::ConfiguredSources;
-use crate::config::{Config, unmatched};
+use crate::config::{Config, ConfiguredSources};
 use crate::context::HubContext;
 use crate::invoker::handlers::runtime::ServingVersion;
 use crate::invoker::handlers::status::HandlerStates;
 use crate::invoker::handlers::table::LiveHandlers;
+use crate::invoker::handlers::trial::Trial;
 use crate::observe::health::PluginsFolder;
 use crate::observe::metrics::ModuleLoad;
 use crate::observe::notice::{self, Notice};
 use crate::routing::Routes;
-use crate::target_changes;
 
 /// The pause before an action is tried again that failed for a transient reason.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -57,14 +57,16 @@ pub(crate) struct Reloader {
     /// Shows in the health whether the plugins folder exists.
     pub(super) folder: PluginsFolder,
     pub(super) guests: Handle,
-    preparer: Preparer,
+    pub(super) preparer: Preparer,
     /// The sources in force. Their providers know which event types there are.
-    sources: ConfiguredSources,
-    routes: Arc<Routes>,
+    pub(super) sources: ConfiguredSources,
+    pub(super) routes: Arc<Routes>,
+    /// Notified when a probation is to be saved or ended.
+    pub(super) probation_changed: Arc<Notify>,
     /// The folder that the handlers were read from.
-    home: parking_lot::Mutex<Option<FolderId>>,
+    pub(super) home: parking_lot::Mutex<Option<FolderId>>,
     /// Held while the registry and the handlers in service are made to agree.
-    registry: Mutex<()>,
+    pub(super) registry: Mutex<()>,
 }
 
 /// The dependencies of [`Reloader`] besides the [`HubContext`].
@@ -92,9 +94,15 @@ impl Reloader {
             preparer,
             sources,
             routes,
+            probation_changed: Arc::default(),
             home: parking_lot::Mutex::default(),
             registry: Mutex::default(),
         }
+    }
+
+    /// The runtime that acts on versions run on.
+    pub(crate) fn guests(&self) -> Handle {
+        self.guests.clone()
     }
 
     /// Remembers the folder that the handlers are in, to be stored with them.
@@ -118,11 +126,12 @@ impl Reloader {
         Ok(serving)
     }
 
-    /// Puts the version into service that served when the process ended. Transient failures are
-    /// retried.
+    /// Puts the version into service that served when the process ended, with its probation.
+    /// Transient failures are retried.
     pub(super) async fn restore(&self, name: &HandlerName, manifest: &Manifest) {
+        self.states.mark(name, marks(manifest));
         loop {
-            let restored = self.preparer.restore(&*self.ctx.store, name, manifest).await;
+            let restored = self.try_restore(name, manifest).await;
             let (reason, again) = match restored {
                 Ok(version) => {
                     let (hash, since) = (version.version(), version.since);
@@ -141,6 +150,36 @@ impl Reloader {
                 return;
             }
             sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    async fn try_restore(
+        &self,
+        name: &HandlerName,
+        manifest: &Manifest,
+    ) -> Result<ServingVersion, RestoreError> {
+        let store = &*self.ctx.store;
+        let current = manifest.current();
+        let version = self.preparer.restore(store, name, &current, manifest.since).await?;
+        let policy = version.settings.probation.policy().copied();
+        let stored = manifest.probation.as_ref().zip(policy);
+        let Some((stored, policy)) = stored else { return Ok(version) };
+        let Some(old) = manifest.kept(&stored.old) else { return Ok(version) };
+        let since = old.served_at.unwrap_or(old.loaded_at);
+        match self.preparer.restore(store, name, old, since).await {
+            Ok(old) => {
+                let changed = self.probation_changed.clone();
+                let trial = Trial::new(Arc::new(old), policy, stored.course.clone(), changed);
+                Ok(ServingVersion { trial: Some(Arc::new(trial)), ..version })
+            }
+            Err(error) => {
+                let reason = chain(&error);
+                tracing::warn!(
+                    handler = %name, reason, "the version before cannot be restored: the \
+                    probation ends"
+                );
+                Ok(version)
+            }
         }
     }
 
@@ -183,17 +222,29 @@ impl Reloader {
         }
     }
 
-    async fn load(&self, name: &HandlerName) -> Result<(), LoadFailure> {
+    /// Loads the files of a handler as they are now.
+    pub(super) async fn load(&self, name: &HandlerName) -> Result<(), LoadFailure> {
         let (content, files) = self.preparer.read(name).await?;
         if self.states.was_refused(name, content, self.ctx.clock.now()) {
             return Ok(());
         }
+        let known = archive::manifest(&*self.ctx.store, name).await?;
+        if let Some(known) = &known
+            && self.live.version(name).is_none()
+            && (known.pin.is_some() || known.leaves(content))
+        {
+            self.restore(name, known).await;
+        }
         let before = self.live.version(name);
-        let same = before
-            .as_ref()
-            .filter(|before| content_id(before.version(), before.sidecar.as_deref()) == content);
-        if let Some(same) = same {
-            return self.confirm(name, same).await;
+        if known.as_ref().is_some_and(|known| known.leaves(content)) {
+            // Another version serves in spite of these files.
+            return match before {
+                Some(version) => self.confirm(name, &version, None).await,
+                None => Ok(()),
+            };
+        }
+        if let Some(same) = before.as_ref().filter(|before| is_of(before, content)) {
+            return self.confirm(name, same, Some(content)).await;
         }
         self.states.loading(name, self.ctx.clock.now());
         let bytes = files.module.clone();
@@ -204,68 +255,7 @@ impl Reloader {
             }
             refusal => LoadFailure::Refused { content, refusal },
         })?;
-        self.put_into_service(name, content, before.as_deref(), version, &bytes).await
-    }
-
-    /// Stores a version as the current one, then puts it into service.
-    async fn put_into_service(
-        &self,
-        name: &HandlerName,
-        content: Version,
-        before: Option<&ServingVersion>,
-        version: ServingVersion,
-        bytes: &[u8],
-    ) -> Result<(), LoadFailure> {
-        let store = &*self.ctx.store;
-        let _registry = self.registry.lock().await;
-        self.check_code_limit(name, &version.module)
-            .map_err(|full| LoadFailure::Refused { content, refusal: full.into() })?;
-        let hash = version.version();
-        archive::keep_module(store, hash, bytes).await?;
-        let known = archive::manifest(store, name).await?;
-        let manifest = manifest_of(&version, known.as_ref(), *self.home.lock());
-        let version = ServingVersion { since: manifest.since, ..version };
-        archive::keep_manifest(store, name, &manifest).await?;
-        self.warn_of_mistakes(name, &version);
-        let subscriptions = version.settings.subscriptions.clone();
-        self.live.serve(name, version);
-        self.ctx.metrics.module_load(ModuleLoad::Loaded);
-        match before.map(ServingVersion::version) {
-            None => tracing::info!(handler = %name, version = %hash, "handler loaded"),
-            Some(old) if old == hash => {
-                tracing::info!(handler = %name, version = %hash, "handler settings changed");
-            }
-            Some(old) => tracing::info!(handler = %name, %old, new = %hash, "handler changed"),
-        }
-        self.routes.set_handler(name, Some(subscriptions)).await?;
-        archive::release_missing(store, name).await?;
-        self.states.ready(name, self.ctx.clock.now());
-        archive::prune_modules(store).await?;
-        // A new grant or a new module may be what failed runs wait for.
-        target_changes::retry(store, &Target::Handler(name.clone())).await?;
-        Ok(())
-    }
-
-    /// Makes registry, routes and holds agree with a version that serves already. An earlier action
-    /// may have ended half way.
-    async fn confirm(
-        &self,
-        name: &HandlerName,
-        version: &ServingVersion,
-    ) -> Result<(), LoadFailure> {
-        let store = &*self.ctx.store;
-        let _registry = self.registry.lock().await;
-        let known = archive::manifest(store, name).await?;
-        let home = *self.home.lock();
-        if known.as_ref().is_none_or(|m| m.retired || m.folder != home) {
-            let manifest = manifest_of(version, known.as_ref(), home);
-            archive::keep_manifest(store, name, &manifest).await?;
-        }
-        let subscriptions = version.settings.subscriptions.clone();
-        self.routes.set_handler(name, Some(subscriptions)).await?;
-        archive::release_missing(store, name).await?;
-        self.states.ready(name, self.ctx.clock.now());
-        Ok(())
+        self.put_into_service(name, content, version, &bytes).await
     }
 
     fn refuse(&self, name: &HandlerName, content: Version, refusal: &LoadRefusal) {
@@ -319,63 +309,5 @@ impl Reloader {
             handler = %name, "handler retired, its deliveries wait until its file comes back"
         );
         Ok(())
-    }
-
-    /// Refuses a module whose compiled code does not fit beside that of the handlers in service.
-    fn check_code_limit(
-        &self,
-        name: &HandlerName,
-        module: &Module,
-    ) -> Result<(), CodeLimitExceeded> {
-        let (needs, max) = (module.code_bytes(), self.config.plugins.code_max);
-        let others = self.live.code_bytes_of_others(name);
-        if needs.saturating_add(others) > max {
-            return Err(CodeLimitExceeded { needs, others, max });
-        }
-        Ok(())
-    }
-
-    fn warn_of_mistakes(&self, name: &HandlerName, version: &ServingVersion) {
-        if let Some(warning) = version.module.build_warning() {
-            tracing::warn!(handler = %name, "{warning}");
-        }
-        let settings = &version.settings;
-        if settings.subscriptions.is_empty() {
-            tracing::warn!(
-                handler = %name,
-                "handler has no subscriptions; set on = [\"source:type\"] in its sidecar file"
-            );
-        }
-        let sources = self.sources.current();
-        for never in settings.subscriptions.iter().filter_map(|p| unmatched(p, &sources)) {
-            tracing::warn!(handler = %name, "subscription matches no event: {never}");
-        }
-        let AllowedDestinations::These(granted) = &settings.grants.destinations else { return };
-        let unknown = |to: &&DestinationName| !settings.grants.known.contains(*to);
-        for destination in granted.iter().filter(unknown) {
-            tracing::warn!(
-                handler = %name, %destination, "grant names a destination that does not exist"
-            );
-        }
-    }
-}
-
-fn manifest_of(
-    version: &ServingVersion,
-    known: Option<&Manifest>,
-    folder: Option<FolderId>,
-) -> Manifest {
-    let hash = version.version().to_hex();
-    let since = known.filter(|m| m.version == hash).map_or(version.since, |m| m.since);
-    Manifest {
-        kind: version.module.kind(),
-        about: version.about.clone(),
-        subscriptions: version.requested.iter().map(ToString::to_string).collect(),
-        sidecar: version.sidecar.clone(),
-        since,
-        retired: false,
-        kept: Manifest::kept_with(known, &hash),
-        folder,
-        version: hash,
     }
 }

@@ -17,7 +17,7 @@ const FINAL_AFTER: u32 = 20;
 
 /// The metadata that changes with a file's content. Each part alone may stay: `cp -p` keeps length
 /// and modification time, and a mount may bring another file with the same inode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct PluginStamp {
     /// In bytes.
     pub(super) length: u64,
@@ -36,6 +36,10 @@ pub(super) struct HandlerStamps {
     pub(super) module: PluginStamp,
     /// Of `NAME.toml`, if there is one.
     pub(super) sidecar: Option<PluginStamp>,
+    /// A hash over the names and stamps of its fixtures; zero if there are none.
+    pub(super) fixtures: u64,
+    /// Of `NAME.sig`, if there is one.
+    pub(super) signature: Option<PluginStamp>,
 }
 
 /// An action on a handler.
@@ -71,6 +75,7 @@ pub(super) struct FolderTracker {
 }
 
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are of the large one")]
 enum Tracked {
     /// Its files have had these stamps since then.
     Present { stamps: HandlerStamps, since: Duration, loaded: LoadState },
@@ -234,8 +239,12 @@ mod tests {
     }
 
     fn folder(files: &[(&str, u64)]) -> BTreeMap<HandlerName, HandlerStamps> {
-        let stamps =
-            |length| HandlerStamps { module: PluginStamp { length, ..STAMP }, sidecar: None };
+        let stamps = |length| HandlerStamps {
+            module: PluginStamp { length, ..STAMP },
+            sidecar: None,
+            fixtures: 0,
+            signature: None,
+        };
         files.iter().map(|(n, length)| (name(n), stamps(*length))).collect()
     }
 
@@ -298,13 +307,14 @@ mod tests {
         let mut present = folder(&[("a", 1)]);
         tracker.observe(&present, ms(0));
         assert_eq!(tracker.observe(&present, ms(200)), load("a"));
-        let changes: [fn(&mut HandlerStamps); 6] = [
+        let changes: [fn(&mut HandlerStamps); 7] = [
             |s| s.module.modified = 5,
             |s| s.module.changed = (0, 1),
             |s| s.module.device = 2,
             |s| s.module.inode = 9,
             |s| s.sidecar = Some(s.module),
             |s| s.sidecar = None,
+            |s| s.fixtures = 1,
         ];
         let mut now = 1_000;
         for change in changes {

@@ -249,7 +249,10 @@ mod tests {
         assert_eq!(away(&on_purpose, before, true), None);
         let module = PluginStamp { length: 1, modified: 0, changed: (0, 0), device: 1, inode: 1 };
         let mut some = empty(other);
-        some.handlers.insert("a".parse().unwrap(), HandlerStamps { module, sidecar: None });
+        some.handlers.insert(
+            "a".parse().unwrap(),
+            HandlerStamps { module, sidecar: None, fixtures: 0, signature: None },
+        );
         assert_eq!(away(&some, before, true), None);
     }
 }

@@ -6,6 +6,7 @@ use tokio::sync::RwLock;
 use weir_core::trace::TraceContext;
 use weir_store::{Claim, Settlement};
 
+use super::paired::TrialResult;
 use super::reply_broker::ReplySender;
 use super::responder_policy::ResponderPolicy;
 use super::slots::RunSlots;
@@ -57,6 +58,8 @@ pub(super) struct FinishedRun<'a> {
     pub(super) settlement: Settlement,
     /// The trace with the span of the run, if it has one.
     pub(super) trace: Option<TraceContext>,
+    /// The result for the probation of the version, if it is on one.
+    pub(super) trial: Option<TrialResult>,
 }
 
 impl Runner {

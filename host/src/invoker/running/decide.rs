@@ -1,21 +1,27 @@
 //! Decides what follows from the report of a run: the attempt to record, the delivery's next state,
 //! and the effects with their routes. Pure.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng;
 use weir_core::bounds::{DESCENDANTS_MAX, RETRY_AFTER_SECONDS_MAX};
-use weir_core::delivery::{self, NextState, Outcome, Verdict};
+use weir_core::delivery::{self, NextState, OnBlocked, Outcome, Verdict};
 use weir_core::effect::{Effects, EmittedEvent, Message, MessageContent};
-use weir_core::name::{HandlerName, SourceName};
+use weir_core::event::EventFacts;
+use weir_core::name::{DestinationName, HandlerName, SourceName};
 use weir_core::payload::Payload;
 use weir_core::retry::RetryPolicy;
-use weir_core::route::{EventFacts, RouteTable};
+use weir_core::route::RouteTable;
+use weir_core::state::{StateQuota, StateSize};
 use weir_core::time::Timestamp;
 use weir_core::trace::{TraceContext, stored_trace};
 use weir_engine::{LogLevel, LogLine, RunLog, RunReport, Version};
-use weir_store::{AttemptRecord, Claim, NewEmit, NewMessage, NewReply, RoutedEffects, Settlement};
+use weir_store::settle::NewReads;
+use weir_store::{
+    AttemptRecord, Claim, NewEmit, NewMessage, NewReply, OtherRun, RoutedEffects, Settlement,
+};
 
 use super::responder_policy::{REPLY_HEADERS, without_forbidden_headers};
 use crate::routing;
@@ -31,11 +37,21 @@ pub(crate) struct RunContext<'a> {
     pub(crate) trace: Option<TraceContext>,
     pub(crate) handler: &'a HandlerName,
     pub(crate) version: Version,
+    /// The run under another version in the same attempt.
+    pub(crate) other: Option<&'a OtherRun>,
     pub(crate) started_at: Timestamp,
     pub(crate) policy: &'a RetryPolicy,
+    /// The quota of the handler's state.
+    pub(crate) quota: StateQuota,
     pub(crate) routes: &'a RouteTable,
+    /// The fate of an event that cannot be handled while others wait behind it in its order.
+    pub(crate) on_blocked: OnBlocked,
+    /// The destinations whose messages keep the order of the events that were handled.
+    pub(crate) ordered: &'a BTreeSet<DestinationName>,
     /// The time for which a reply is kept; none if the handler is not to reply.
     pub(crate) keeps_reply: Option<Duration>,
+    /// The record of what the run read.
+    pub(crate) reads: Option<&'a NewReads>,
 }
 
 /// The settlement of a finished run.
@@ -49,18 +65,23 @@ pub(crate) fn decide(
     let reply = reply(&mut report, context.keeps_reply);
     carry_hops(&mut report.effects.emits, claim.event.payload.hops());
     carry_trace(&mut report.effects, &claim.event.payload, context.trace);
-    let next = delivery::decide(report.verdict(), attempt, policy, WAIT_MAX, random);
+    let mut next = delivery::decide(report.verdict(), attempt, policy, WAIT_MAX, random);
+    if claim.is_ordered() {
+        next = delivery::at_the_head(next, context.on_blocked, policy.longest());
+    }
     let record = AttemptRecord {
         started_at: context.started_at,
         duration: report.duration,
         outcome: report.outcome(),
         reason: report.reason().map(Into::into),
         version: Some(context.version.0),
+        other: context.other.cloned(),
         log: log_text(&report.log),
         response: None,
+        reads: context.reads.cloned(),
     };
     let effects = match next {
-        NextState::Processed => routed(report.effects, reply, context.handler, context.routes),
+        NextState::Processed => routed(report.effects, reply, context),
         NextState::Retry { .. } | NextState::DeadLetter => RoutedEffects::default(),
     };
     Settlement {
@@ -70,6 +91,7 @@ pub(crate) fn decide(
         next,
         effects,
         reads: report.reads,
+        quota: context.quota,
     }
 }
 
@@ -86,6 +108,28 @@ pub(crate) fn impossible(
     let next = delivery::decide(again, attempt, policy, WAIT_MAX, random);
     let reason = Some(format!("the store refused the run's effects: {reason}").into());
     let attempt = AttemptRecord { outcome: Outcome::Internal, reason, ..settlement.attempt };
+    Settlement { attempt, next, effects: RoutedEffects::default(), ..settlement }
+}
+
+/// The settlement of a run whose writes would exceed the quota of its handler's state: a failure
+/// without effects, which is retried, because a person may make room meanwhile.
+pub(crate) fn state_full(
+    settlement: Settlement,
+    wanted: StateSize,
+    policy: &RetryPolicy,
+    random: &mut impl Rng,
+) -> Settlement {
+    let again = Verdict::TryAgain { at_least: None };
+    let next = delivery::decide(again, settlement.fence.attempt, policy, WAIT_MAX, random);
+    let StateQuota { bytes, keys } = settlement.quota;
+    let reason = format!(
+        "after this run its state would have {} bytes in {} keys, and may have {bytes} bytes in \
+         {keys} keys; remove some with `weir handlers state`, or raise `state` or `state_keys` \
+         under [limits]",
+        wanted.bytes, wanted.keys
+    );
+    let outcome = Outcome::Refused;
+    let attempt = AttemptRecord { outcome, reason: Some(reason.into()), ..settlement.attempt };
     Settlement { attempt, next, effects: RoutedEffects::default(), ..settlement }
 }
 
@@ -145,31 +189,35 @@ fn carry_trace(effects: &mut Effects, handled: &Payload, run: Option<TraceContex
     }
 }
 
-fn routed(
-    effects: Effects,
-    reply: Option<NewReply>,
-    handler: &HandlerName,
-    routes: &RouteTable,
-) -> RoutedEffects {
-    let source = SourceName::emitted_by(handler);
+fn routed(effects: Effects, reply: Option<NewReply>, context: RunContext<'_>) -> RoutedEffects {
+    let source = SourceName::emitted_by(context.handler);
+    let (routes, at) = (context.routes, context.started_at);
+    let emits = effects.emits.into_iter().map(|emit| routed_emit(emit, &source, routes, at));
+    let messages = effects.messages.into_iter().map(|sent| message(sent, context.ordered));
     RoutedEffects {
         reply,
         cancels: effects.cancels,
-        messages: effects.messages.into_iter().map(message).collect(),
-        emits: effects.emits.into_iter().map(|emit| routed_emit(emit, &source, routes)).collect(),
+        messages: messages.collect(),
+        emits: emits.collect(),
         state: effects.state,
     }
 }
 
-fn message(message: Message) -> NewMessage {
+fn message(message: Message, ordered: &BTreeSet<DestinationName>) -> NewMessage {
     let Message { id, destination, content, timing } = message;
     let delay = Duration::from_secs(timing.delay_seconds.into());
-    NewMessage { id, destination, content, delay, key: timing.key }
+    let ordered = ordered.contains(&destination);
+    NewMessage { id, destination, content, delay, key: timing.key, ordered }
 }
 
-fn routed_emit(emit: EmittedEvent, source: &SourceName, routes: &RouteTable) -> NewEmit {
+fn routed_emit(
+    emit: EmittedEvent,
+    source: &SourceName,
+    routes: &RouteTable,
+    at: Timestamp,
+) -> NewEmit {
     let EmittedEvent { id, kind, payload, timing } = emit;
-    let facts = EventFacts { source, kind: &kind, category: None, payload: Some(&payload) };
+    let facts = EventFacts { payload: Some(&payload), ..EventFacts::new(source, &kind, at) };
     let routed = routing::routed(routes, &facts);
     let delay = Duration::from_secs(timing.delay_seconds.into());
     NewEmit { id, kind, payload, delay, key: timing.key, routed }
@@ -241,6 +289,7 @@ mod tests {
             message: None,
             now: Timestamp::from_millis(2),
             id_round: 0,
+            order_key: None,
             suspect: false,
             guard: ClaimGuard::new(|| {}),
         }
@@ -272,6 +321,7 @@ mod tests {
             end,
             effects: effects(),
             reads: ReadSet { keys: vec![("n".into(), None)], ..ReadSet::default() },
+            values_read: vec![None],
             retry_after: None,
             log: RunLog::default(),
             duration: Duration::from_millis(3),
@@ -306,10 +356,15 @@ mod tests {
             trace: None,
             handler: &orders(),
             version: Version([7; 32]),
+            other: None,
             started_at: Timestamp::from_millis(2),
             policy: &policy(),
+            quota: StateQuota::NONE,
             routes: &routes,
+            on_blocked: OnBlocked::Skip,
+            ordered: &BTreeSet::new(),
             keeps_reply,
+            reads: None,
         };
         decide(context, report, &mut StdRng::seed_from_u64(0))
     }

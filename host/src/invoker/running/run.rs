@@ -6,12 +6,12 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
 use weir_core::delivery::Outcome;
-use weir_engine::{Run, RunReport};
+use weir_engine::RunReport;
 use weir_store::{Claim, RunGuard, StoreError};
 
 use super::batch::{FinishedRun, Runner};
-use super::cpu_timed::CpuTimed;
 use super::decide::{self, RunContext};
+use super::paired::PairedRun;
 use super::slots::RunSlot;
 use super::version_health;
 use crate::delivery::flow_control::{AttemptEnd, AttemptPermit, Throttle};
@@ -65,25 +65,13 @@ impl Runner {
         version: Arc<ServingVersion>,
         permit: AttemptPermit,
     ) -> FinishedRun<'a> {
-        let settings = &version.settings;
         let seed = seed::of(claim.delivery, claim.fence);
-        let run = Run {
-            event: claim.event.clone(),
-            handler: runtime.name.clone(),
-            config: settings.config.clone(),
-            grants: settings.grants.clone(),
-            limits: settings.limits,
-            attempt: claim.fence.attempt,
-            id_round: claim.id_round,
-            now: claim.now,
-            seed,
-            state: runtime.state.clone(),
-        };
         let metrics = &self.worker.ctx.metrics;
         let counted = (runtime.running.add(1, &self.worker.wake), metrics.running().inc());
         let span = self.worker.ctx.tracer.child(claim.event.payload.trace());
         let started_at = self.worker.ctx.clock.now();
-        let (report, core) = CpuTimed::new(version.module.run(run)).await;
+        let paired = self.run_paired(runtime, claim, version, (started_at, seed)).await;
+        let PairedRun { version, report, core, reads, other, trial } = paired;
         drop(counted);
         let (outcome, attempt) = (report.outcome(), claim.fence.attempt);
         if let Some(signal) = version_health::signal(outcome, attempt) {
@@ -98,9 +86,14 @@ impl Runner {
             trace,
             handler: &runtime.name,
             version: version.version(),
+            other: other.as_ref(),
             started_at,
-            policy: &settings.retry,
+            policy: &version.settings.retry,
+            quota: version.settings.state,
+            reads: reads.as_ref(),
             routes: &self.routes.current(),
+            on_blocked: version.settings.on_blocked,
+            ordered: &version.settings.ordered,
             keeps_reply: self.responder_policy.keeps(
                 &claim.event.source,
                 &runtime.name,
@@ -109,7 +102,7 @@ impl Runner {
         };
         let settlement = decide::decide(context, report, &mut StdRng::from_seed(seed));
         self.worker.end_attempt(span, Stage::Run, claim, &settlement);
-        FinishedRun { claim, version, settlement, trace }
+        FinishedRun { claim, version, settlement, trace, trial }
     }
 
     /// Takes a run into account for the batches and the run class of its handler.

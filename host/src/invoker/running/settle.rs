@@ -11,6 +11,7 @@ use weir_store::{Claim, NewReply, Settled, Settlement, StoreError};
 
 use super::batch::{FinishedRun, Runner};
 use super::decide;
+use super::paired::TrialResult;
 use super::reply_broker::{ReplySender, RunReply};
 use crate::delivery::seed;
 use crate::delivery::spans::{count_for_source, keep_example};
@@ -31,12 +32,12 @@ impl Runner {
             .into_iter()
             .map(|run| {
                 let span = self.worker.begin_settle(run.trace);
-                ((run.claim, run.version, span), Arc::new(run.settlement))
+                ((run.claim, run.version, span, run.trial), Arc::new(run.settlement))
             })
             .unzip();
         let answers = self.worker.settle(&settlements).await;
         let (mut conflicts, mut settled) = (Vec::new(), 0);
-        for (((claim, version, span), settlement), answer) in
+        for (((claim, version, span, trial), settlement), answer) in
             runs.into_iter().zip(settlements).zip(answers)
         {
             let (settlement, answer) =
@@ -55,7 +56,10 @@ impl Runner {
                     if let Some(reply) = reply {
                         reply.send(run_reply(&answer, &settlement));
                     }
-                    self.report(runtime, claim, &answer, &settlement);
+                    self.report(runtime, (claim, &version), &answer, &settlement);
+                    if let (Settled::Applied { .. }, Some(trial)) = (&answer, trial) {
+                        self.count_trial(runtime, claim, &trial);
+                    }
                 }
                 Err(error) => {
                     tracing::error!(
@@ -67,6 +71,20 @@ impl Runner {
         }
         runtime.batching.lock().settled(settled, conflicts.len());
         conflicts
+    }
+
+    /// Counts a settled event for the probation of its version.
+    fn count_trial(&self, runtime: &HandlerRuntime, claim: &Claim, ended: &TrialResult) {
+        let TrialResult { trial, result, reason } = ended;
+        let now = self.worker.ctx.clock.now();
+        if trial.record(*result, claim.delivery, reason, now) {
+            runtime.metrics.strike();
+            tracing::warn!(
+                handler = %runtime.name, delivery = %claim.delivery, event = %claim.event.public_id,
+                handled_by = %trial.old.version(), reason,
+                "the new version failed on an event that the version before handled"
+            );
+        }
     }
 
     /// Settles a run as failed if the store refused its settlement, since another run would be
@@ -87,6 +105,11 @@ impl Runner {
                 let settlement = Arc::unwrap_or_clone(settlement);
                 decide::impossible(settlement, &reason, &version.settings.retry, random)
             }
+            Ok(Settled::StateFull { wanted }) => {
+                let random = &mut StdRng::from_seed(seed::of(claim.delivery, claim.fence));
+                let settlement = Arc::unwrap_or_clone(settlement);
+                decide::state_full(settlement, wanted, &version.settings.retry, random)
+            }
             Ok(Settled::Exhausted { descendants }) => {
                 decide::exhausted(Arc::unwrap_or_clone(settlement), descendants)
             }
@@ -101,7 +124,7 @@ impl Runner {
     fn report(
         &self,
         runtime: &HandlerRuntime,
-        claim: &Claim,
+        (claim, version): (&Claim, &ServingVersion),
         settled: &Settled,
         settlement: &Settlement,
     ) {
@@ -122,7 +145,12 @@ impl Runner {
         }
         match settlement.next {
             NextState::Processed => {}
-            NextState::Retry { .. } => metrics.retry_scheduled(),
+            NextState::Retry { delay } => {
+                metrics.retry_scheduled();
+                let (retry, on_blocked) = (&version.settings.retry, version.settings.on_blocked);
+                let blocked = Notice::order_blocked(claim, attempt, delay, retry, on_blocked);
+                blocked.into_iter().for_each(|it| self.worker.ctx.notices.post(it));
+            }
             NextState::DeadLetter => {
                 metrics.dead_letter();
                 self.worker.ctx.notices.post(Notice::dead_letter(claim, outcome, reason));

@@ -11,7 +11,7 @@ use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
 use weir_core::payload::Payload;
 use weir_core::provider::OnRedelivery;
 use weir_core::route::{RouteTable, Rule, TableHash};
-use weir_core::state::ReadSet;
+use weir_core::state::{ReadSet, StateQuota};
 use weir_core::time::{Clock, Timestamp};
 use weir_store::query::{DeliveryFilter, EventFilter, PageRequest};
 use weir_store::sqlite::{Options, SqliteStore};
@@ -84,7 +84,8 @@ impl Load {
             targets.clear();
         }
         let deliveries = targets.into_iter();
-        let deliveries = deliveries.map(|target| NewDelivery { target, order_key: None });
+        let deliveries =
+            deliveries.map(|target| NewDelivery { target, order_key: None, error: None });
         NewRequest {
             source: SourceName::stored(&source),
             scheme: "hmac".into(),
@@ -98,6 +99,7 @@ impl Load {
                 delivery_id: None,
                 dedup: None,
                 part: None,
+                keys: Vec::new(),
                 routed: Routed {
                     table: self.table,
                     decisions: "".into(),
@@ -250,11 +252,14 @@ fn settlement(claim: &Claim) -> Arc<Settlement> {
             outcome,
             reason: None,
             version: None,
+            other: None,
             log: None,
             response: None,
+            reads: None,
         },
         next,
         effects: RoutedEffects::default(),
         reads: ReadSet::default(),
+        quota: StateQuota::NONE,
     })
 }

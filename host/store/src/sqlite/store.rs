@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
-use weir_core::id::{DeliveryId, EventId, RequestId};
+use weir_core::effect::StateWrite;
+use weir_core::id::{AttemptId, DeliveryId, EventId, RequestId};
 use weir_core::name::{HandlerName, Target};
 use weir_core::payload::Payload;
 use weir_core::route::{RouteTable, TableHash};
@@ -15,11 +16,15 @@ use weir_core::state::StateReader;
 
 use crate::audit::{AuditEntry, AuditFilter, NewAudit};
 use crate::error::StoreError;
+use crate::handler_state::{
+    HandlerRename, HandlerRenamed, StateChange, StateChanged, StatePage, StateQuery,
+};
 use crate::health::{HostLost, StoreHealth, UnreadableRows};
 use crate::hold::{Hold, HoldId, NewHold};
 use crate::query::{
-    BoundedCount, CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter,
-    IdLookup, IdMatches, OldestWaiting, PageOf, PageRequest, StoredReply, StoredRequest,
+    AttemptInput, BoundedCount, CountRow, CountsFilter, DeliveryDetail, DeliveryFilter,
+    EventDetail, EventFilter, EventsInOrder, IdLookup, IdMatches, InOrderFilter, OldestWaiting,
+    PageOf, PageRequest, StoredReply, StoredRequest,
 };
 use crate::registry::{CasOutcome, EntryKind, RegistryEntry};
 use crate::rollup::{RollupBatch, RollupQuery, Rollups};
@@ -33,14 +38,18 @@ use crate::sqlite::files::slots::RunRecord;
 use crate::sqlite::format::ids::RowKind;
 use crate::sqlite::format::{num, schema};
 use crate::sqlite::read::lists::PageStart;
-use crate::sqlite::read::{self, claim, find, lists, oldest_waiting, query};
+use crate::sqlite::read::{
+    self, attempt_input, claim, find, in_order, lists, oldest_waiting, query,
+};
 use crate::sqlite::upkeep::{check, prune};
 use crate::sqlite::write::{
-    audit, discard, holds, registry, replay, replies, retry_now, rollups, state,
+    audit, cancel, discard, erase, handler_state, holds, registry, replay, replies, retry_now,
+    rollups, state,
 };
 use crate::store::{Dispatch, Ingest, Maintenance, Operations, Queries, Registry};
 use crate::upkeep::{
-    CheckReport, Pruned, ReplayOutcome, ReplayRequest, Retention, RetriedNow, RetryNow,
+    CancelOutcome, CancelSelection, CheckReport, Erased, Pruned, ReplayOutcome, ReplayRequest,
+    Retention, RetriedNow, RetryNow,
 };
 use crate::{Claim, ClaimRequest, Ingested, NewRequest, RunGuard, Settled, Settlement};
 
@@ -274,6 +283,22 @@ impl Queries for SqliteStore {
         self.shared.blocking("look for an id", move |s| find::find(&s, &lookup)).await
     }
 
+    async fn events_in_order(
+        &self,
+        filter: InOrderFilter,
+        page: PageRequest,
+        bytes_max: usize,
+    ) -> Result<EventsInOrder, StoreError> {
+        let after = in_order::start(&page)?;
+        let read = move |s: &Shared| in_order::page(s, &filter, (after, page.limit, bytes_max));
+        self.shared.blocking("read events in order", move |s| read(&s)).await
+    }
+
+    async fn attempt_input(&self, id: AttemptId) -> Result<Option<AttemptInput>, StoreError> {
+        let read = move |s: &Shared| attempt_input::attempt_input(s, id);
+        self.shared.blocking("read the input of an attempt", move |s| read(&s)).await
+    }
+
     async fn message(&self, id: DeliveryId) -> Result<Option<Payload>, StoreError> {
         self.shared.blocking("read a message", move |s| find::message_payload(&s, id)).await
     }
@@ -337,6 +362,12 @@ impl Queries for SqliteStore {
         self.shared.blocking("read roll-ups", move |s| read::rollups::list(&s, &query, step)).await
     }
 
+    async fn state_page(&self, query: StateQuery) -> Result<StatePage, StoreError> {
+        self.shared
+            .blocking("read a handler's state", move |s| read::state_page::page(&s, &query))
+            .await
+    }
+
     fn unreadable(&self) -> Vec<UnreadableRows> {
         self.shared.unreadable.list()
     }
@@ -354,6 +385,14 @@ impl Operations for SqliteStore {
 
     async fn discard(&self, ids: Vec<DeliveryId>) -> Result<Vec<DeliveryId>, StoreError> {
         self.shared.job("discard", 0, move |w| discard::discard(w, &ids)).await
+    }
+
+    async fn cancel(&self, what: CancelSelection) -> Result<CancelOutcome, StoreError> {
+        self.shared.job("cancel", 0, move |w| cancel::cancel(w, &what)).await
+    }
+
+    async fn erase(&self, events: Vec<EventId>) -> Result<Erased, StoreError> {
+        self.shared.job("erase", 0, move |w| erase::erase(w, &events)).await
     }
 
     async fn hold(&self, hold: NewHold) -> Result<HoldId, StoreError> {
@@ -379,6 +418,37 @@ impl Operations for SqliteStore {
         self.shared.job("write the audit log", bytes, move |w| audit::append(w, &entry)).await
     }
 
+    async fn change_state(&self, change: StateChange) -> Result<StateChanged, StoreError> {
+        let size = |write: &StateWrite| {
+            write.key.len() + write.value.as_ref().map_or(0, |value| value.len())
+        };
+        let bytes = change.writes.iter().map(size).sum();
+        self.shared.job("write state", bytes, move |w| handler_state::change(w, &change)).await
+    }
+
+    async fn clear_state(
+        &self,
+        handler: &HandlerName,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        let (handler, prefix) = (handler.clone(), prefix.to_owned());
+        self.shared
+            .job("clear state", 0, move |w| handler_state::clear(w, &handler, &prefix, limit))
+            .await
+    }
+
+    async fn rename_handler(&self, rename: HandlerRename) -> Result<HandlerRenamed, StoreError> {
+        let bytes = rename.entry.len();
+        self.shared.job("rename a handler", bytes, move |w| handler_state::rename(w, &rename)).await
+    }
+
+    fn end_rename(&self, from: &HandlerName) {
+        for name in handler_state::names_of(from) {
+            self.shared.names.end_alias(&name);
+        }
+    }
+
     async fn confirm_time(&self) -> Result<(), StoreError> {
         let confirm = |w: &mut Writing<'_>| {
             w.watermarks.confirm(w.now);
@@ -392,7 +462,7 @@ impl Operations for SqliteStore {
 #[async_trait]
 impl Maintenance for SqliteStore {
     async fn prune(&self, retention: &Retention) -> Result<Pruned, StoreError> {
-        let retention = *retention;
+        let retention = retention.clone();
         self.shared.job("prune", 0, move |w| prune::prune(w, &retention)).await
     }
 

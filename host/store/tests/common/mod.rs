@@ -13,7 +13,7 @@ use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
 use weir_core::payload::Payload;
 use weir_core::provider::OnRedelivery;
 use weir_core::route::{Pattern, RouteTable, Rule};
-use weir_core::state::ReadSet;
+use weir_core::state::{ReadSet, StateQuota};
 use weir_core::time::{Clock, Timestamp};
 use weir_store::Store;
 use weir_store::{
@@ -116,7 +116,8 @@ pub(crate) fn destination(name: &str) -> Target {
 }
 
 pub(crate) fn routed(targets: &[Target]) -> Routed {
-    let delivery = |target: &Target| NewDelivery { target: target.clone(), order_key: None };
+    let delivery =
+        |target: &Target| NewDelivery { target: target.clone(), order_key: None, error: None };
     let deliveries = targets.iter().map(delivery).collect();
     Routed { table: table().hash(), decisions: "".into(), deliveries }
 }
@@ -132,6 +133,7 @@ pub(crate) fn event(id: &str, targets: &[Target]) -> NewEvent {
         delivery_id: Some(id.into()),
         dedup: Some(DedupKey { material: Bytes::copy_from_slice(id.as_bytes()), body_tag: 1 }),
         part: None,
+        keys: Vec::new(),
         routed: routed(targets),
     }
 }
@@ -173,8 +175,10 @@ pub(crate) fn record(claimed: &Claim, outcome: Outcome) -> AttemptRecord {
         outcome,
         reason: (outcome != Outcome::Ok).then(|| "the world is not ready".into()),
         version: Some([7; 32]),
+        other: None,
         log: Some("info\thello".into()),
         response: None,
+        reads: None,
     }
 }
 
@@ -187,6 +191,7 @@ pub(crate) fn settlement(claimed: &Claim, next: NextState) -> Settlement {
         next,
         effects: RoutedEffects::default(),
         reads: ReadSet { at: claimed.now, ..ReadSet::default() },
+        quota: StateQuota::NONE,
     }
 }
 
@@ -214,6 +219,7 @@ pub(crate) fn message(n: u128, key: Option<&str>, delay: u64) -> NewMessage {
         content: MessageContent::Own(Arc::new(payload("a message"))),
         delay: Duration::from_secs(delay),
         key: key.map(Into::into),
+        ordered: false,
     }
 }
 

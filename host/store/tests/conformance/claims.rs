@@ -277,6 +277,25 @@ async fn a_hold_stops_only_claims_until_it_is_released() {
 }
 
 #[tokio::test]
+async fn a_hold_on_the_hub_stops_every_claim_also_after_a_restart() {
+    let mut test = TestStore::new().await;
+    let (orders, ops) = (handler("orders"), destination("ops"));
+    let id = test.store().hold(hold(HoldScope::Hub)).await.unwrap();
+    test.post("a", &[orders.clone(), ops.clone()]).await;
+    for _ in 0..2 {
+        for target in [&orders, &ops] {
+            assert!(test.claim(target, Lane::Fresh, 10).await.is_empty());
+            assert_eq!(count(&test, &target.to_string(), "held").await, 1);
+        }
+        assert_eq!(test.store().holds().await.unwrap()[0].hold.scope, HoldScope::Hub);
+        test.reopen().await;
+    }
+    assert!(test.store().release(id).await.unwrap());
+    assert_eq!(test.claim(&orders, Lane::Fresh, 10).await.len(), 1);
+    assert_eq!(test.claim(&ops, Lane::Fresh, 10).await.len(), 1);
+}
+
+#[tokio::test]
 async fn several_holds_add_up_and_end_at_their_time() {
     let test = TestStore::new().await;
     let orders = handler("orders");

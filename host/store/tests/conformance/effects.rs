@@ -8,7 +8,7 @@ use weir_core::delivery::{DeliveryState, EventStatus, NextState};
 use weir_core::effect::{Cancel, MessageContent};
 use weir_core::id::EventId;
 use weir_core::name::HandlerName;
-use weir_store::{Claim, Lane, RoutedEffects, Settled};
+use weir_store::{Claim, Lane, RoutedEffects, Settled, StoreError};
 
 use crate::common::*;
 use crate::engine::TestStore;
@@ -126,6 +126,49 @@ async fn an_emitted_event_has_its_lineage_and_both_ids() {
     let parent = test.store().event(root).await.unwrap().unwrap();
     assert_eq!(parent.deliveries[0].history[0].emitted, emitted);
     test.assert_sound().await;
+}
+
+#[tokio::test]
+async fn an_answer_of_a_destination_is_an_event_in_the_same_commit() {
+    let mut test = TestStore::new().await;
+    let (ops, late) = (destination("ops"), handler("late"));
+    let root = test.post("a", std::slice::from_ref(&ops)).await;
+    let claimed = test.claim_one(&ops, Lane::Fresh).await;
+    let answers = |n| RoutedEffects {
+        emits: vec![emit(n, None, 0, std::slice::from_ref(&late))],
+        ..RoutedEffects::default()
+    };
+    let settled = test.settle(with_effects(&claimed, answers(77))).await;
+    let Settled::Applied { emitted, .. } = settled else { panic!("{settled:?}") };
+    let again = test.settle(with_effects(&claimed, answers(78))).await;
+    assert_eq!(again, Settled::Superseded, "a second answer to the same attempt");
+    test.reopen().await;
+    let answer = test.claim_one(&late, Lane::Fresh).await;
+    let lineage = answer.event.lineage.unwrap();
+    assert_eq!((answer.event.id, answer.event.public_id.bits()), (emitted[0], 77));
+    assert_eq!((lineage.root, lineage.parent, lineage.depth), (root, root, 1));
+    assert_eq!(answer.event.source.as_str(), "@destination.ops");
+    let parent = test.store().event(root).await.unwrap().unwrap();
+    assert_eq!(parent.deliveries[0].history[0].emitted, emitted);
+    test.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_destination_has_no_other_effects_than_answers() {
+    let test = TestStore::new().await;
+    let ops = destination("ops");
+    test.post("a", std::slice::from_ref(&ops)).await;
+    let claimed = test.claim_one(&ops, Lane::Fresh).await;
+    let keyed = vec![emit(1, Some("key"), 0, &[])];
+    for effects in [
+        send(1, None, 0),
+        cancel("alarm", 0),
+        RoutedEffects { emits: keyed, ..RoutedEffects::default() },
+    ] {
+        let settlement = with_effects(&claimed, effects);
+        let answer = test.store().settle(&[Arc::new(settlement)]).await.remove(0);
+        assert!(matches!(answer, Err(StoreError::Invalid(_))), "{answer:?}");
+    }
 }
 
 #[tokio::test]

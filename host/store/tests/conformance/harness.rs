@@ -81,6 +81,14 @@ impl<H: Harness> EngineStore<H> {
         H::rows(self.folder.path(), table)
     }
 
+    /// True if one of the store's files has these bytes in a row.
+    pub(crate) fn files_hold(&self, bytes: &[u8]) -> bool {
+        std::fs::read_dir(self.folder.path()).unwrap().any(|entry| {
+            let file = std::fs::read(entry.unwrap().path()).unwrap_or_default();
+            file.windows(bytes.len()).any(|window| window == bytes)
+        })
+    }
+
     /// The number of commits so far, if the engine counts them.
     pub(crate) fn commits(&self) -> Option<u64> {
         H::commits(&self.engine)

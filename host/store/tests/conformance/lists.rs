@@ -170,6 +170,7 @@ fn filters(from: Timestamp) -> Vec<EventFilter> {
                                 .collect(),
                             since: *since,
                             until: *until,
+                            ..EventFilter::default()
                         });
                     }
                 }

@@ -8,19 +8,25 @@
 
 mod abandoned;
 mod audit;
+mod cancelling;
 mod claims;
 mod clock;
 #[path = "../common/mod.rs"]
 mod common;
 mod effects;
 mod engine;
+mod erasing;
+mod handler_state;
 mod harness;
 mod host_lost;
 mod ingest;
 mod lists;
+mod looking_up;
 mod order;
+mod past;
 mod replay;
 mod replies;
+mod retention;
 mod rollups;
 mod settling;
 mod upkeep;

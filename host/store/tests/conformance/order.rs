@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use weir_core::delivery::{DeliveryState, NextState};
+use weir_core::delivery::{DeliveryState, NextState, Outcome};
 use weir_core::name::{SourceName, Target};
+use weir_core::provider::OnRedelivery;
 use weir_store::query::{DeliveryFilter, PageRequest};
-use weir_store::upkeep::{ReplayRequest, ReplaySelection};
-use weir_store::{Claim, Lane, NewRequest};
+use weir_store::upkeep::{ReplayRequest, ReplaySelection, ReroutedEvent};
+use weir_store::{Claim, EventIngested, Lane, NewMessage, NewRequest, RoutedEffects};
 
 use crate::common::*;
 use crate::engine::TestStore;
@@ -173,4 +174,83 @@ async fn a_replayed_delivery_loses_its_earlier_position_in_memory() {
     assert!(test.claim(&orders, Lane::Late, 10).await.is_empty(), "a1 stands behind a2");
     drop(head);
     assert_eq!(run_all(&test, &orders).await, ["a2", "a1"]);
+}
+
+/// A request whose event's rule could not be evaluated.
+fn failed(id: &str) -> NewRequest {
+    let mut request = request(id, &[handler("orders"), destination("ops")]);
+    request.events[0].routed.deliveries[0].error = Some("route:1: no field `id`".into());
+    request
+}
+
+#[tokio::test]
+async fn a_rule_without_a_decision_makes_a_dead_letter_in_the_same_commit() {
+    let mut test = TestStore::new().await;
+    let (orders, ops) = (handler("orders"), destination("ops"));
+    let ingested = test.ingest(failed("a")).await;
+    let event = stored(&ingested);
+    let EventIngested::Stored { dead: Some(dead), unrouted: false, .. } = ingested.events[0] else {
+        panic!("{ingested:?}")
+    };
+    test.reopen().await;
+    let delivery = test.store().delivery(dead).await.unwrap().unwrap();
+    assert_eq!((delivery.target, delivery.state), (orders.clone(), DeliveryState::DeadLetter));
+    assert_eq!((delivery.attempts, delivery.history.len()), (1, 1));
+    assert_eq!(delivery.history[0].outcome, Outcome::ConditionError);
+    assert_eq!(delivery.history[0].reason.as_deref(), Some("route:1: no field `id`"));
+    assert!(test.claim(&orders, Lane::Fresh, 10).await.is_empty());
+    assert!(test.claim(&orders, Lane::Late, 10).await.is_empty());
+    test.claim_one(&ops, Lane::Fresh).await;
+    let found = test.store().event(event).await.unwrap().unwrap();
+    assert_eq!(found.deliveries.len(), 2);
+    test.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_failed_rule_is_due_again_only_when_its_rule_delivers() {
+    let test = TestStore::new().await;
+    let orders = handler("orders");
+    let event = stored(&test.ingest(failed("a")).await);
+    let again = |request: &str, routed| ReplayRequest {
+        what: ReplaySelection::Events(vec![ReroutedEvent { event, routed }]),
+        limit: 10,
+        request: request.into(),
+        new_ids: false,
+    };
+    let still = failed("a").events.remove(0).routed;
+    test.store().replay(again("one", still)).await.unwrap();
+    assert!(test.claim(&orders, Lane::Late, 10).await.is_empty());
+    // A redelivery by the sender asks its rule too.
+    let redelivered = NewRequest { on_redelivery: OnRedelivery::Requeue, ..failed("a") };
+    test.ingest(redelivered).await;
+    assert!(test.claim(&orders, Lane::Late, 10).await.is_empty());
+    test.store().replay(again("two", routed(std::slice::from_ref(&orders)))).await.unwrap();
+    test.claim_one(&orders, Lane::Late).await;
+}
+
+#[tokio::test]
+async fn messages_of_an_ordered_run_are_claimed_in_its_order() {
+    let mut test = TestStore::new().await;
+    let (orders, ops) = (handler("orders"), destination("ops"));
+    for (n, id) in [(1, "a1"), (2, "a2")] {
+        test.ingest(ordered(id, "a")).await;
+        let run = test.claim_one(&orders, Lane::Fresh).await;
+        assert!(run.is_ordered());
+        let sent = |n, delay| NewMessage { ordered: true, ..message(n, None, delay) };
+        let messages = vec![sent(n, 0), sent(10 + n, 60), message(20 + n, None, 0)];
+        let effects = RoutedEffects { messages, ..RoutedEffects::default() };
+        test.settle(with_effects(&run, effects)).await;
+    }
+    let mut sent = Vec::new();
+    for round in 0..3 {
+        if round == 1 {
+            test.reopen().await;
+        }
+        for claimed in test.claim(&ops, Lane::Fresh, 10).await {
+            sent.push((claimed.message.as_ref().unwrap().id.bits(), claimed.is_ordered()));
+            test.settle(settlement(&claimed, NextState::Processed)).await;
+        }
+    }
+    // The second ordered one waits for the first; those without an order and with a delay do not.
+    assert_eq!(sent, [(1, true), (21, false), (22, false), (2, true)]);
 }

@@ -239,10 +239,10 @@ async fn after_a_failed_write_nothing_is_acknowledged_until_the_next_start() {
     let path = dir.path().join("weir.db");
     let command =
         child("kills::after_a_failed_write_nothing_is_acknowledged_until_the_next_start", &path);
-    // No file may grow past 400 KiB, and the signal for it is ignored: write(2) fails with EFBIG,
+    // No file may grow past 800 KiB, and the signal for it is ignored: write(2) fails with EFBIG,
     // which is not a full disk.
     let mut limited = Command::new("sh");
-    limited.args(["-c", r#"trap "" XFSZ; ulimit -f 800; exec "$@""#, "sh"]);
+    limited.args(["-c", r#"trap "" XFSZ; ulimit -f 1600; exec "$@""#, "sh"]);
     limited.arg(command.get_program()).args(command.get_args()).env(CHILD, &path);
     let output = limited.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);

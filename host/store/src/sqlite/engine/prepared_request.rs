@@ -82,11 +82,14 @@ impl PreparedRequest {
     /// Bytes that it will write, for bounding the queue and the group.
     pub(crate) fn bytes(&self) -> usize {
         let part = |event: &PreparedEvent| event.part.as_ref().map_or(0, |(_, p)| p.stored_bytes());
+        let key_bytes = |event: &PreparedEvent| {
+            event.event.keys.iter().map(|key| key.value.len() + 64).sum::<usize>()
+        };
         self.packed.stored_bytes()
             + self
                 .events
                 .iter()
-                .map(|e| part(e) + e.event.routed.decisions.len() + 256)
+                .map(|e| part(e) + e.event.routed.decisions.len() + key_bytes(e) + 256)
                 .sum::<usize>()
             + 256
     }

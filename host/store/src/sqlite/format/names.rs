@@ -62,6 +62,32 @@ impl Names {
         Ok(id)
     }
 
+    /// Exchanges two texts, of which the second may have no number, after a commit that did the
+    /// same. The first one still finds its number, until [`Names::end_alias`].
+    pub(crate) fn swap(&self, first: &str, second: &str) {
+        let mut inner = self.0.write();
+        let [one, other] = [first, second].map(|text| inner.ids.get(text).copied());
+        for (id, text) in [(one, second), (other, first)] {
+            let slot = id.and_then(|id| inner.texts.get_mut((id as usize).wrapping_sub(1)));
+            if let Some(slot) = slot {
+                *slot = text.into();
+            }
+        }
+        if let Some(one) = one {
+            inner.ids.insert(second.into(), one);
+        }
+    }
+
+    /// Lets a text find only the number that it is the text of.
+    pub(crate) fn end_alias(&self, text: &str) {
+        let mut inner = self.0.write();
+        let own = inner.texts.iter().position(|known| **known == *text);
+        match own.and_then(|index| NameId::try_from(index + 1).ok()) {
+            Some(id) => inner.ids.insert(text.into(), id),
+            None => inner.ids.remove(text),
+        };
+    }
+
     /// The number of names, for [`Names::forget_after`].
     pub(crate) fn mark(&self) -> usize {
         self.0.read().texts.len()

@@ -86,6 +86,22 @@ impl Packed {
         ])?;
         Ok(())
     }
+
+    /// Writes over a row.
+    pub(crate) fn replace(&self, conn: &Connection, n: i64) -> rusqlite::Result<()> {
+        conn.prepare_cached(
+            "UPDATE payload SET codec = ?2, dictionary = ?3, size = ?4, data = ?5, sum = ?6 WHERE n = ?1",
+        )?
+        .execute(params![
+            n,
+            self.codec as u8,
+            self.dictionary,
+            num::column(self.size),
+            &*self.data,
+            of_row(self.sum, n)
+        ])?;
+        Ok(())
+    }
 }
 
 /// The checksum of a row. It includes the row number, so that rows cannot be exchanged.

@@ -19,7 +19,7 @@ const SCHEMA: &str = include_str!("schema.sql");
 
 /// Additions to the format, in order. Each is applied once, to a new store too; `meta.expansions`
 /// counts them. An older program ignores them.
-const EXPANSIONS: [&str; 8] = [
+const EXPANSIONS: [&str; 11] = [
     include_str!("expansion-1.sql"),
     include_str!("expansion-2.sql"),
     include_str!("expansion-3.sql"),
@@ -28,6 +28,9 @@ const EXPANSIONS: [&str; 8] = [
     include_str!("expansion-6.sql"),
     include_str!("expansion-7.sql"),
     include_str!("expansion-8.sql"),
+    include_str!("expansion-9.sql"),
+    include_str!("expansion-10.sql"),
+    include_str!("expansion-11.sql"),
 ];
 
 /// `WEIR` as a number, by which `file` recognises the database.

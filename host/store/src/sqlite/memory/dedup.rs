@@ -63,6 +63,11 @@ pub(crate) fn hash_key(secret: &[u8; 16], source: &str, key: &DedupKey) -> Hashe
     HashedKey { plain, tagged: hash.finish128().as_bytes(), body_tag: key.body_tag }
 }
 
+/// True for tags of one body, or of one that was not compared.
+fn is_same_body(first: u32, second: u32) -> bool {
+    first == second || first == DedupKey::ANY_BODY || second == DedupKey::ANY_BODY
+}
+
 /// The first event of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FirstEvent {
@@ -113,6 +118,8 @@ pub(crate) struct Dedup {
     keys_per_run: usize,
     /// First event that is not in a run yet.
     floor: i64,
+    /// The next run is written before it has enough keys.
+    seals_early: bool,
 }
 
 impl Dedup {
@@ -142,6 +149,7 @@ impl Dedup {
             next_run,
             keys_per_run: keys_per_run.max(1),
             floor,
+            seals_early: false,
         };
         let mut holes = Vec::new();
         let mut statement = conn.prepare(
@@ -172,7 +180,9 @@ impl Dedup {
     pub(crate) fn seen(&self, conn: &Connection, key: &HashedKey) -> rusqlite::Result<KeyStatus> {
         match self.find(conn, &key.plain)? {
             None => Ok(KeyStatus::New(key.plain)),
-            Some(first) if first.body_tag == key.body_tag => Ok(KeyStatus::Duplicate(first)),
+            Some(first) if is_same_body(first.body_tag, key.body_tag) => {
+                Ok(KeyStatus::Duplicate(first))
+            }
             Some(_) => Ok(match self.find(conn, &key.tagged)? {
                 Some(first) => KeyStatus::Duplicate(first),
                 None => KeyStatus::Reused(key.tagged),
@@ -276,14 +286,25 @@ impl Dedup {
         // more.
         let longer = (self.runs.len() / RUNS_BEFORE_LONGER).min(LONGER_AT_MOST);
         let keys = self.keys_per_run << longer;
-        if self.newest.len() < keys || self.sealed.is_some() {
+        let is_due = self.newest.len() >= keys || (self.seals_early && !self.newest.is_empty());
+        if !is_due || self.sealed.is_some() {
             return;
         }
+        self.seals_early = false;
         let mut entries: Vec<_> = self.newest.drain().collect();
         entries.sort_unstable_by_key(|(key, _)| *key);
         let run = self.next_run;
         self.next_run += 1;
         self.sealed = Some(SealedKeys { run, entries, written: 0, committed: 0, finished: false });
+    }
+
+    /// Lets the next commit begin a run, so that events can go whose rows are the only record of
+    /// their keys; not if the last run has keys from after `before`, because a look-up asks every
+    /// run. True while one begins or is written.
+    pub(crate) fn seal_early(&mut self, before: i64) -> bool {
+        let is_recent = self.runs.last().is_some_and(|run| run.newest_at >= before);
+        self.seals_early |= !is_recent && self.sealed.is_none() && !self.newest.is_empty();
+        self.seals_early || self.sealed.is_some()
     }
 
     /// True if an event's key is in a run, so that its row is not needed.

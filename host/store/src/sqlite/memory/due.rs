@@ -168,6 +168,7 @@ pub(crate) struct Due {
 /// Scope of a hold as names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum HeldKey {
+    Hub,
     Source(NameId),
     Target(NameId),
 }
@@ -290,7 +291,7 @@ impl Due {
         let mut taken = Vec::new();
         let regular = mode == ClaimMode::Due;
         let due_by = if regular { now } else { Timestamp::from_millis(u64::MAX) };
-        let target_held = regular && self.held.contains_key(&HeldKey::Target(target));
+        let target_held = regular && is_target_held(&self.held, target);
         let queue = self.targets.entry(target).or_default();
         let lines = queue.lines.len();
         let turn = &mut queue.turn[lane_index(lane)];
@@ -342,7 +343,7 @@ impl Due {
     pub(crate) fn refills(&mut self, target: NameId, lane: Lane, mode: ClaimMode) -> Vec<Refill> {
         let Some(queue) = self.targets.get_mut(&target) else { return Vec::new() };
         let regular = mode == ClaimMode::Due;
-        if regular && self.held.contains_key(&HeldKey::Target(target)) {
+        if regular && is_target_held(&self.held, target) {
             return Vec::new();
         }
         let mut refills = Vec::new();
@@ -474,7 +475,7 @@ impl Due {
     }
 
     pub(crate) fn is_held(&self, queue_key: QueueKey) -> bool {
-        self.held.contains_key(&HeldKey::Target(queue_key.target))
+        is_target_held(&self.held, queue_key.target)
             || self.held.contains_key(&HeldKey::Source(queue_key.source))
     }
 
@@ -485,7 +486,7 @@ impl Due {
         let held = &self.held;
         let mut next: Option<Timestamp> = None;
         for (target, queue) in &mut self.targets {
-            if held.contains_key(&HeldKey::Target(*target)) {
+            if is_target_held(held, *target) {
                 continue;
             }
             let lines = || {
@@ -507,6 +508,11 @@ impl Due {
         }
         next
     }
+}
+
+/// True if a hold covers every delivery of a target.
+fn is_target_held(held: &FxHashMap<HeldKey, u32>, target: NameId) -> bool {
+    held.contains_key(&HeldKey::Hub) || held.contains_key(&HeldKey::Target(target))
 }
 
 #[cfg(test)]

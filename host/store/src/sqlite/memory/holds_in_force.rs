@@ -18,6 +18,7 @@ pub(crate) struct Holds {
 /// The name of a scope.
 pub(crate) fn name_of(scope: &HoldScope) -> String {
     match scope {
+        HoldScope::Hub => scope.to_string(),
         HoldScope::Source(source) => source.to_string(),
         HoldScope::Handler(handler) => Target::Handler(handler.clone()).to_string(),
         HoldScope::Destination(destination) => Target::Destination(destination.clone()).to_string(),
@@ -26,12 +27,16 @@ pub(crate) fn name_of(scope: &HoldScope) -> String {
 
 pub(crate) fn held(scope: &HoldScope, name: NameId) -> HeldKey {
     match scope {
+        HoldScope::Hub => HeldKey::Hub,
         HoldScope::Source(_) => HeldKey::Source(name),
         HoldScope::Handler(_) | HoldScope::Destination(_) => HeldKey::Target(name),
     }
 }
 
 pub(crate) fn parse(scope: &str) -> Option<HoldScope> {
+    if scope == HoldScope::Hub.to_string() {
+        return Some(HoldScope::Hub);
+    }
     match scope.split_once(':')? {
         ("source", name) => Some(HoldScope::Source(SourceName::stored(name))),
         ("handler", name) => HandlerName::new(name).ok().map(HoldScope::Handler),

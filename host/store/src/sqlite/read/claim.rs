@@ -157,6 +157,7 @@ fn take(
                 id_round: 0,
                 event: handoff.event.clone(),
                 message: handoff.message.clone(),
+                order_key: due.entry.order_key.clone(),
                 now: now.wall,
                 suspect: false,
                 guard,
@@ -243,6 +244,7 @@ impl UnreadClaim {
     fn complete(self, shared: &Shared, found: Read, now: Now) -> rusqlite::Result<Option<Claim>> {
         let Self { target, taken, guard, suspect } = self;
         let (n, fence) = (taken.entry.n, taken.entry.fence);
+        let order_key = taken.entry.order_key.clone();
         match found {
             Read::Ready { delivery, id_round, event, message } => {
                 shared.due.lock().note_event(n, taken.token, &event);
@@ -254,6 +256,7 @@ impl UnreadClaim {
                     id_round,
                     event,
                     message,
+                    order_key,
                     now,
                     suspect,
                     guard,
@@ -347,7 +350,11 @@ fn read(shared: &Shared, conn: &Connection, taken: &TakenDelivery) -> rusqlite::
 }
 
 /// Reads an event with its payload.
-fn event(shared: &Shared, conn: &Connection, n: i64) -> rusqlite::Result<LoadedRow<Event>> {
+pub(crate) fn event(
+    shared: &Shared,
+    conn: &Connection,
+    n: i64,
+) -> rusqlite::Result<LoadedRow<Event>> {
     let found = conn
         .prepare_cached(
             "SELECT at, source, type, category, delivery_id, payload, outward, root, parent, depth

@@ -12,7 +12,8 @@ use weir_core::name::{SourceName, Target};
 use weir_core::time::Timestamp;
 
 use crate::query::{
-    AttemptDetail, CountRow, CountsFilter, DeliveryDetail, EventDetail, StoredRequest,
+    AttemptDetail, CountRow, CountsFilter, DeliveryDetail, EventDetail, OtherRunDetail,
+    StoredRequest,
 };
 use crate::sqlite::engine::shared::Shared;
 use crate::sqlite::format::failure::LoadedRow;
@@ -21,10 +22,11 @@ use crate::sqlite::format::names::NameId;
 use crate::sqlite::format::{num, payloads};
 use crate::sqlite::memory::due::QueueKey;
 use crate::sqlite::read::claim::{event_type, unreadable};
+use crate::sqlite::rows::business_keys;
 use crate::sqlite::rows::history::{attempts_of, direct};
 
 pub(crate) const EVENT_COLUMNS: &str = "n, at, request, source, type, category, delivery_id, id_reused, payload, size, \
-     routing, outward, parent, decisions";
+     routing, outward, parent, decisions, erased_at";
 
 pub(crate) struct EventRow {
     n: i64,
@@ -63,6 +65,8 @@ pub(crate) fn event_row(
         table: table.map(hex::encode).unwrap_or_default(),
         decisions: row.get::<_, Option<Box<str>>>(13)?.unwrap_or_default(),
         size: num::count(row.get(9)?),
+        erased_at: row.get::<_, Option<i64>>(14)?.map(num::time),
+        keys: Vec::new(),
         deliveries: Vec::new(),
         payload: None,
     };
@@ -96,6 +100,9 @@ impl EventRow {
                 }
             }
             self.detail.deliveries.push(delivery);
+        }
+        if with_history {
+            self.detail.keys = business_keys::read(&shared.names, conn, self.n)?;
         }
         self.detail.status = EventStatus::of(states);
         Ok(self.detail)
@@ -192,7 +199,7 @@ pub(crate) fn delivery_row(
 ) -> rusqlite::Result<Option<DeliveryRow>> {
     conn.prepare_cached(
         "SELECT d.event, e.at, d.target, d.source, d.state, d.generation, d.attempts, d.due_at, d.cause,
-           c.started_at, d.message, a.reason
+           c.started_at, d.message, a.reason, d.order_key
          FROM delivery d JOIN event e ON e.n = d.event
          LEFT JOIN attempt a ON a.n = d.last_attempt LEFT JOIN attempt c ON c.n = d.cause
          WHERE d.n = ?1",
@@ -220,6 +227,7 @@ pub(crate) fn delivery_row(
             held,
             generation: row.get(5)?,
             attempts: row.get(6)?,
+            order_key: row.get::<_, Option<String>>(12)?.map(Into::into),
             due_at: row.get::<_, Option<i64>>(7)?.map(|at| shared.wall_time(num::time(at))),
             reason: row.get::<_, Option<String>>(11)?.map(Into::into),
             history: Vec::new(),
@@ -256,7 +264,7 @@ fn attempt(shared: &Shared, conn: &Connection, n: i64) -> rusqlite::Result<Attem
     let (mut attempt, emitted) = conn
         .prepare_cached(
             "SELECT generation, number, started_at, duration_us, outcome, reason, version, log, log_size, status,
-               snippet, first_event, events FROM attempt WHERE n = ?1",
+               snippet, first_event, events, other_version, other_outcome, other_reason FROM attempt WHERE n = ?1",
         )?
         .query_row([n], |row| {
             let started_at = num::time(row.get(2)?);
@@ -264,15 +272,24 @@ fn attempt(shared: &Shared, conn: &Connection, n: i64) -> rusqlite::Result<Attem
             let log_size = row.get::<_, Option<i64>>(8)?.map(num::length);
             let version: Option<NameId> = row.get(6)?;
             let first: i64 = row.get::<_, Option<i64>>(11)?.unwrap_or(0);
+            let other = match row.get::<_, Option<NameId>>(13)? {
+                Some(version) => Some(OtherRunDetail {
+                    version: shared.names.text(version).to_string(),
+                    outcome: outcome(&row.get::<_, String>(14)?),
+                    reason: row.get::<_, Option<String>>(15)?.map(Into::into),
+                }),
+                None => None,
+            };
             let detail = AttemptDetail {
                 id: shared.ids.attempt(started_at, n),
                 generation: row.get(0)?,
                 number: row.get(1)?,
                 started_at,
                 duration_us: num::count(row.get(3)?),
-                outcome: Outcome::parse(&row.get::<_, String>(4)?).unwrap_or(Outcome::Internal),
+                outcome: outcome(&row.get::<_, String>(4)?),
                 reason: row.get::<_, Option<String>>(5)?.map(Into::into),
                 version: version.map(|v| shared.names.text(v).to_string()),
+                other,
                 log: log.and_then(|log| payloads::unpack_text(&log, log_size)),
                 response_status: row.get(9)?,
                 response_snippet: row.get::<_, Option<String>>(10)?.map(Into::into),
@@ -289,6 +306,10 @@ fn attempt(shared: &Shared, conn: &Connection, n: i64) -> rusqlite::Result<Attem
         attempt.emitted.extend(at.map(|at| shared.ids.event(num::time(at), event)));
     }
     Ok(attempt)
+}
+
+fn outcome(word: &str) -> Outcome {
+    Outcome::parse(word).unwrap_or(Outcome::Internal)
 }
 
 /// One delivery with its attempts.

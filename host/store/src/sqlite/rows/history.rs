@@ -47,6 +47,14 @@ pub(crate) fn direct(conn: &Connection, event: i64) -> rusqlite::Result<Vec<i64>
     Ok(direct)
 }
 
+/// True if the contents of an event were erased, so that it can never be handled again.
+pub(crate) fn is_erased(conn: &Connection, event: i64) -> rusqlite::Result<bool> {
+    conn.prepare_cached("SELECT erased_at IS NOT NULL FROM event WHERE n = ?1")?
+        .query_row([event], |row| row.get(0))
+        .optional()
+        .map(|erased| erased.unwrap_or(false))
+}
+
 pub(crate) fn is_dead(conn: &Connection, n: i64) -> rusqlite::Result<bool> {
     conn.prepare_cached("SELECT state = 4 FROM delivery WHERE n = ?1")?
         .query_row([n], |row| row.get(0))

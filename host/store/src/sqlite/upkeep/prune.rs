@@ -1,5 +1,8 @@
 //! Retention: removing old finished data, a bounded piece per call.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension, params};
 use weir_core::delivery::DeliveryState;
 use weir_core::time::Timestamp;
@@ -11,7 +14,7 @@ use crate::sqlite::format::names::NameId;
 use crate::sqlite::format::{num, schema};
 use crate::sqlite::rows::delivery::Delivery;
 use crate::sqlite::rows::history::{attempts_of, of_event};
-use crate::sqlite::rows::{blocks, keys};
+use crate::sqlite::rows::{blocks, business_keys, keys, reads};
 use crate::sqlite::write::{audit, holds, replay, replies, rollups, state};
 use crate::upkeep::{Pruned, Retention};
 
@@ -21,13 +24,16 @@ const EVENTS_PER_CALL: usize = 512;
 /// Events read in one call, with the unfinished ones.
 const ROWS_AT_ONCE: i64 = 8_192;
 
+/// Least time between two runs of keys that are written only so that events can go.
+const EARLY_RUNS_EVERY: Duration = Duration::from_secs(6 * 3600);
+
 const VALUES_PER_CALL: i64 = 4_096;
 
 /// Pages given back to the file system in one call.
 const PAGES_PER_CALL: usize = 2_048;
 
 /// Time for which an expired value is kept, because a run may have read it.
-const EXPIRED_KEPT: std::time::Duration = std::time::Duration::from_secs(3600);
+const EXPIRED_KEPT: Duration = Duration::from_secs(3600);
 
 pub(crate) fn prune(
     writing: &mut Writing<'_>,
@@ -47,8 +53,11 @@ pub(crate) fn prune(
     writing.watermarks.write(writing.conn, &writing.shared.totals.lock(), &before, writing.now)?;
     let conn = writing.conn;
     let mut pruned = Pruned::default();
-    let (events, more_events) = prune_events(writing, retention)?;
-    pruned.events = events;
+    let bytes = bytes_in_use(conn)?;
+    pruned.too_large = retention.max_bytes.filter(|max| bytes > *max).map(|_| bytes);
+    let excess = pruned.too_large.zip(retention.max_bytes).map(|(bytes, max)| bytes - max);
+    let lives = Lives::new(writing, retention, excess);
+    let more_events = prune_events(writing, retention, &lives, &mut pruned)?;
     let more_requests = prune_requests(conn, num::stored_time_before(now, retention.payload_life))?;
     if retention.attempt_life < retention.payload_life {
         strip_attempts(conn, num::stored_time_before(now, retention.attempt_life))?;
@@ -77,11 +86,56 @@ pub(crate) fn prune(
     Ok(pruned)
 }
 
-/// Removes old finished events, oldest first. Unfinished ones are skipped and read again in the
-/// next round.
-fn prune_events(writing: &mut Writing<'_>, retention: &Retention) -> rusqlite::Result<(u64, bool)> {
+/// The times before which events are old.
+struct Lives {
+    of_all: i64,
+    by_source: HashMap<NameId, i64>,
+    /// Bytes above the limit, and the time before which processed events may go for them.
+    excess: Option<(u64, i64)>,
+}
+
+impl Lives {
+    fn new(writing: &Writing<'_>, retention: &Retention, excess: Option<u64>) -> Self {
+        let now = writing.now.wall;
+        let before = |life: Duration| num::stored_time_before(now, life);
+        let names = &writing.shared.names;
+        let by_source = retention.source_lives.iter();
+        let by_source = by_source
+            .filter_map(|(name, life)| Some((names.find(name.as_str())?, before(*life))))
+            .collect();
+        let excess = excess.map(|bytes| (bytes, num::stored_time(now)));
+        Self { of_all: before(retention.payload_life), by_source, excess }
+    }
+
+    /// The time before which events of a source have reached their age.
+    fn old(&self, source: NameId) -> i64 {
+        self.by_source.get(&source).copied().unwrap_or(self.of_all)
+    }
+
+    /// The time from which no event is removed, whatever its source.
+    fn end(&self) -> i64 {
+        let newest = self.by_source.values().copied().fold(self.of_all, i64::max);
+        self.excess.map_or(newest, |(_, now)| now)
+    }
+}
+
+/// Bytes of the pages that hold data. The free ones are given back to the file system later.
+fn bytes_in_use(conn: &Connection) -> rusqlite::Result<u64> {
+    let read = |what: &str| conn.pragma_query_value(None, what, |row| row.get::<_, i64>(0));
+    let pages = read("page_count")? - read("freelist_count")?;
+    Ok(num::count(pages * read("page_size")?))
+}
+
+/// Removes old finished events, oldest first. Others are skipped and read again in the next round.
+/// True if there is more to look at.
+fn prune_events(
+    writing: &mut Writing<'_>,
+    retention: &Retention,
+    lives: &Lives,
+    pruned: &mut Pruned,
+) -> rusqlite::Result<bool> {
     let conn = writing.conn;
-    let old = num::stored_time_before(writing.now.wall, retention.payload_life);
+    let stop = lives.end();
     let keys_old = num::stored_time_before(writing.now.wall, retention.dedup_life);
     let from: i64 = schema::meta(conn, "pruned_to")?.unwrap_or(0);
     let mut statement = conn.prepare_cached(
@@ -89,20 +143,28 @@ fn prune_events(writing: &mut Writing<'_>, retention: &Retention) -> rusqlite::R
     )?;
     let mut rows = statement.query([from, ROWS_AT_ONCE])?;
     let (mut last, mut gone, mut looked, mut end) = (from, Vec::new(), 0, false);
+    let (mut early_bytes, mut key_is_needed) = (0, false);
     while gone.len() < EVENTS_PER_CALL {
         let Some(row) = rows.next()? else {
             end = looked < ROWS_AT_ONCE;
             break;
         };
         let (n, at): (i64, i64) = (row.get(0)?, row.get(1)?);
-        if at >= old {
+        if at >= stop {
             end = true;
             break;
         }
         (last, looked) = (n, looked + 1);
+        let (source, unrouted): (NameId, bool) = (row.get(5)?, row.get(6)?);
+        let old = lives.old(source);
+        let is_early = at >= old;
+        if is_early && (lives.excess.is_none() || unrouted) {
+            continue;
+        }
         // A key that is in no run yet is stored in its event only.
         let only_record: bool = row.get(4)?;
         if only_record && !writing.dedup.in_a_run(n) && at >= keys_old {
+            key_is_needed = true;
             continue;
         }
         gone.push(OldEvent {
@@ -110,20 +172,38 @@ fn prune_events(writing: &mut Writing<'_>, retention: &Retention) -> rusqlite::R
             at: num::time(at),
             payload: row.get(2)?,
             request: row.get(3)?,
-            source: row.get(5)?,
-            unrouted: row.get(6)?,
+            source,
+            unrouted,
+            old,
         });
+        if is_early {
+            early_bytes += payload_bytes(conn, row.get(2)?)?;
+            if lives.excess.is_some_and(|(excess, _)| early_bytes >= excess) {
+                break;
+            }
+        }
     }
     drop(rows);
     let (mut events, mut deliveries) = (Vec::new(), Vec::new());
     for event in &gone {
-        if remove_event(writing, event, old, &mut deliveries)? {
+        if remove_event(writing, event, &mut deliveries)? {
             events.push(event.n);
+            pruned.early += u64::from(num::stored_time(event.at) >= event.old);
         }
     }
     blocks::remove(conn, &events, &deliveries)?;
     schema::set_meta(conn, "pruned_to", &if end { 0 } else { last })?;
-    Ok((events.len() as u64, !end))
+    pruned.events = events.len() as u64;
+    let runs_before = num::stored_time_before(writing.now.wall, EARLY_RUNS_EVERY);
+    let is_sealing = key_is_needed && writing.dedup.seal_early(runs_before);
+    Ok(!end || is_sealing)
+}
+
+/// Bytes that a payload takes in the store.
+fn payload_bytes(conn: &Connection, n: i64) -> rusqlite::Result<u64> {
+    let mut statement = conn.prepare_cached("SELECT length(data) FROM payload WHERE n = ?1")?;
+    let bytes: Option<i64> = statement.query_row([n], |row| row.get(0)).optional()?;
+    Ok(bytes.map_or(0, num::count))
 }
 
 struct OldEvent {
@@ -133,6 +213,8 @@ struct OldEvent {
     request: Option<i64>,
     source: NameId,
     unrouted: bool,
+    /// The time before which events of its source have reached their age.
+    old: i64,
 }
 
 /// True if a delivery is a dead letter whose last attempt began at or after a time.
@@ -153,7 +235,6 @@ fn given_up_since(conn: &Connection, delivery: &Delivery, time: i64) -> rusqlite
 fn remove_event(
     writing: &mut Writing<'_>,
     event: &OldEvent,
-    old: i64,
     gone: &mut Vec<i64>,
 ) -> rusqlite::Result<bool> {
     let conn = writing.conn;
@@ -165,7 +246,7 @@ fn remove_event(
                 return Ok(false);
             }
             // A dead letter is kept as long as an event, from its last attempt on.
-            Some(delivery) if given_up_since(conn, &delivery, old)? => return Ok(false),
+            Some(delivery) if given_up_since(conn, &delivery, event.old)? => return Ok(false),
             delivery => found.extend(delivery),
         }
     }
@@ -174,6 +255,7 @@ fn remove_event(
         writing.post_commit.moved((delivery.queue_key, n), delivery.state, None);
         for (attempt, _) in attempts_of(conn, n)? {
             conn.prepare_cached("DELETE FROM attempt WHERE n = ?1")?.execute([attempt])?;
+            reads::remove(conn, attempt)?;
         }
         conn.prepare_cached(
             "DELETE FROM payload WHERE n IN (SELECT payload FROM delivery WHERE n = ?1
@@ -184,6 +266,7 @@ fn remove_event(
         gone.push(n);
     }
     conn.prepare_cached("DELETE FROM event WHERE n = ?1")?.execute([event.n])?;
+    business_keys::remove(conn, event.n)?;
     if event.unrouted {
         writing.post_commit.unrouted(event.source, event.n, -1);
     }
@@ -246,10 +329,11 @@ fn strip_attempts(conn: &Connection, before: i64) -> rusqlite::Result<()> {
     )?;
     let Some(to) = to else { return Ok(()) };
     conn.execute(
-        "UPDATE attempt SET reason = NULL, log = NULL, log_size = NULL, snippet = NULL
+        "UPDATE attempt SET reason = NULL, log = NULL, log_size = NULL, snippet = NULL, other_reason = NULL
          WHERE n > ?1 AND n <= ?2 AND started_at < ?3",
         [from, to, before],
     )?;
+    conn.execute("DELETE FROM attempt_reads WHERE attempt > ?1 AND attempt <= ?2", [from, to])?;
     schema::set_meta(conn, "stripped_to", &to)
 }
 

@@ -21,13 +21,19 @@ pub(crate) fn discard(
         if delivery.state != Some(DeliveryState::DeadLetter) {
             continue;
         }
-        writing
-            .conn
-            .prepare_cached("UPDATE delivery SET state = ?2, due_at = NULL WHERE n = ?1")?
-            .execute(params![row.n, DeliveryState::Cancelled as u8])?;
-        let (from, to) = (delivery.state, Some(DeliveryState::Cancelled));
-        writing.post_commit.moved((delivery.queue_key, delivery.n), from, to);
+        end(writing, &delivery)?;
         discarded.push(*id);
     }
     Ok(discarded)
+}
+
+/// Cancels a dead letter.
+pub(crate) fn end(writing: &mut Writing<'_>, dead: &Delivery) -> rusqlite::Result<()> {
+    writing
+        .conn
+        .prepare_cached("UPDATE delivery SET state = ?2, due_at = NULL WHERE n = ?1")?
+        .execute(params![dead.n, DeliveryState::Cancelled as u8])?;
+    let (from, to) = (dead.state, Some(DeliveryState::Cancelled));
+    writing.post_commit.moved((dead.queue_key, dead.n), from, to);
+    Ok(())
 }

@@ -33,7 +33,7 @@ pub(crate) struct EffectsToWrite<'e> {
 /// The settled delivery as the cause of effects.
 pub(crate) struct EffectCause {
     pub(crate) handler: NameId,
-    /// The handler as a source: `@` and its name.
+    /// The handler or the destination as a source.
     pub(crate) source: NameId,
     pub(crate) name: Option<HandlerName>,
     pub(crate) event: i64,
@@ -42,6 +42,8 @@ pub(crate) struct EffectCause {
     pub(crate) lineage: Lineage,
     /// The handled event, if it is in memory.
     pub(crate) handled: Option<Arc<Event>>,
+    /// The order key of the settled delivery.
+    pub(crate) order_key: Option<Arc<str>>,
 }
 
 /// Rows that effects added.
@@ -55,7 +57,8 @@ pub(crate) struct Written {
 }
 
 impl EffectCause {
-    /// The cause for a delivery. Only a handler's delivery can have effects.
+    /// The cause for a delivery. A destination's delivery can have only events as effects, made of
+    /// its answer.
     pub(crate) fn of(
         writing: &Writing<'_>,
         delivery: &Delivery,
@@ -71,17 +74,27 @@ impl EffectCause {
             event_id,
             lineage,
             handled: None,
+            order_key: delivery.order_key.clone(),
         };
         if effects.is_empty() {
             return Ok(cause);
         }
         let text = writing.shared.names.text(delivery.queue_key.target);
-        let Ok(Target::Handler(name)) = text.parse::<Target>() else {
-            let problem = "only a handler's delivery can have effects";
-            return Err(WriteError::invalid(problem.into()));
+        let source = match text.parse::<Target>() {
+            Ok(Target::Handler(name)) => {
+                let source = SourceName::emitted_by(&name);
+                cause.name = Some(name);
+                source
+            }
+            Ok(Target::Destination(name)) if effects.are_answers() => {
+                SourceName::answered_by(&name)
+            }
+            _ => {
+                let problem = "only a handler's delivery can have effects";
+                return Err(WriteError::invalid(problem.into()));
+            }
         };
-        cause.source = writing.name(SourceName::emitted_by(&name).as_str())?;
-        cause.name = Some(name);
+        cause.source = writing.name(source.as_str())?;
         cause.handled = writing.shared.due.lock().claimed_event(delivery.n);
         if !effects.emits.is_empty() {
             let (root, depth): (Option<[u8; 16]>, Option<u8>) = writing
@@ -152,12 +165,14 @@ fn store_message(
     let state = if key.cancelled { DeliveryState::Cancelled } else { DeliveryState::Pending };
     let delayed = (!message.delay.is_zero()).then(|| writing.now.due.after(message.delay));
     let due_at = delayed.filter(|_| !key.cancelled);
+    // A message that is to wait would make those behind it wait too.
+    let order_key = cause.order_key.clone().filter(|_| message.ordered && message.delay.is_zero());
     writing
         .conn
         .prepare_cached(
             "INSERT INTO delivery (n, event, target, source, state, generation, attempts, due_at, last_attempt,
                order_key, cause, message, payload, headers, keyed)
-             VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6, NULL, NULL, ?7, ?8, ?9, ?10, ?11)",
+             VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6, NULL, ?12, ?7, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
             n,
@@ -170,7 +185,8 @@ fn store_message(
             num::stored_id(message.id.bits()),
             row.filter(|_| own),
             row.filter(|_| !own),
-            key.row.filter(|_| !key.cancelled)
+            key.row.filter(|_| !key.cancelled),
+            order_key.as_deref()
         ])?;
     let queue_key = QueueKey { target, source: cause.source };
     writing.post_commit.moved((queue_key, n), None, Some(state));
@@ -180,7 +196,7 @@ fn store_message(
         writing
             .post_commit
             .queued
-            .push((queue_key, DueEntry { n, due_at, fence, order_key: None, handoff }));
+            .push((queue_key, DueEntry { n, due_at, fence, order_key, handoff }));
         if due_at.is_none() {
             writing.post_commit.fresh.push((n, 1));
         }

@@ -4,7 +4,8 @@ use rusqlite::params;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use weir_core::delivery::{DeliveryState, Fence};
+use weir_core::bounds::REASON_BYTES_MAX;
+use weir_core::delivery::{DeliveryState, Fence, Outcome};
 use weir_core::event::Event;
 use weir_core::provider::OnRedelivery;
 use weir_core::time::Timestamp;
@@ -17,6 +18,7 @@ use crate::sqlite::format::num;
 use crate::sqlite::memory::dedup::{FirstEvent, Key, KeyStatus};
 use crate::sqlite::memory::due::{DueEntry, Handoff, QueueKey};
 use crate::sqlite::memory::watermarks::EventCounter;
+use crate::sqlite::rows::business_keys;
 use crate::sqlite::write::reroute;
 use crate::{Claim, EventIngested, Ingested, NewDelivery, Routed};
 
@@ -168,6 +170,10 @@ fn store_event(
             num::column(event.routed.deliveries.len()),
             decisions(&event.routed)
         ])?;
+    for key in &event.keys {
+        let name = writing.name(&business_keys::stored_name(&key.name))?;
+        business_keys::write(writing.conn, n, name, &key.value)?;
+    }
     if let (Some(key), Some(body_tag)) = (key, body_tag) {
         writing
             .dedup
@@ -175,7 +181,11 @@ fn store_event(
     }
     let unrouted = event.routed.deliveries.is_empty();
     writing.post_commit.event_stored(inserted.source, n, unrouted);
-    Ok(EventIngested::Stored { id, id_reused, unrouted })
+    let dead = event.routed.deliveries.iter().position(|delivery| delivery.error.is_some());
+    let dead = first_delivery.zip(dead).map(|(first, place)| {
+        writing.shared.ids.delivery(writing.now.wall, first + num::column(place))
+    });
+    Ok(EventIngested::Stored { id, id_reused, unrouted, dead })
 }
 
 /// The decisions as a column; none if the text is empty.
@@ -198,6 +208,7 @@ fn store_deliveries(
     let handoff = Arc::new(Handoff { event: stored.clone(), message: None });
     for delivery in &routed.deliveries {
         store_delivery(writing, &defaults, delivery, Some(&handoff))?;
+        let claiming = claiming.filter(|_| delivery.error.is_none());
         if let Some(claiming) = claiming.filter(|claiming| claiming.target == delivery.target) {
             claim_at_once(writing, claiming, stored);
         }
@@ -222,6 +233,7 @@ fn claim_at_once(writing: &mut Writing<'_>, claiming: &Claiming, event: &Arc<Eve
         event: event.clone(),
         id_round: 0,
         message: None,
+        order_key: None,
         now: writing.now.wall,
         suspect: false,
         // Without effect if the commit fails: there is no claim with this token then.
@@ -253,14 +265,21 @@ pub(crate) fn store_delivery(
 ) -> rusqlite::Result<()> {
     let n = take(&mut writing.next.delivery);
     let target = writing.name(&delivery.target.to_string())?;
-    let state = if defaults.cancelled { DeliveryState::Cancelled } else { DeliveryState::Pending };
-    let due_at = defaults.due_at.filter(|_| !defaults.cancelled);
+    let (state, attempt) = match &delivery.error {
+        _ if defaults.cancelled => (DeliveryState::Cancelled, None),
+        None => (DeliveryState::Pending, None),
+        Some(reason) => {
+            (DeliveryState::DeadLetter, Some(store_condition_error(writing, n, reason)?))
+        }
+    };
+    let waits = state == DeliveryState::Pending;
+    let due_at = defaults.due_at.filter(|_| waits);
     writing
         .conn
         .prepare_cached(
             "INSERT INTO delivery (n, event, target, source, state, generation, attempts, due_at, last_attempt,
                order_key, keyed)
-             VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6, NULL, ?7, ?8)",
+             VALUES (?1, ?2, ?3, ?4, ?5, 0, ?9, ?6, ?10, ?7, ?8)",
         )?
         .execute(params![
             n,
@@ -270,11 +289,13 @@ pub(crate) fn store_delivery(
             state as u8,
             due_at.map(num::stored_time),
             delivery.order_key,
-            defaults.keyed
+            defaults.keyed,
+            u8::from(attempt.is_some()),
+            attempt
         ])?;
     let queue_key = QueueKey { target, source: defaults.source };
     writing.post_commit.moved((queue_key, n), None, Some(state));
-    if !defaults.cancelled {
+    if waits {
         let entry = DueEntry {
             n,
             due_at,
@@ -288,4 +309,28 @@ pub(crate) fn store_delivery(
         }
     }
     Ok(())
+}
+
+/// Records that a delivery cannot be attempted, because its rule has no decision on the event.
+/// Returns the number of the attempt.
+fn store_condition_error(
+    writing: &mut Writing<'_>,
+    delivery: i64,
+    reason: &str,
+) -> rusqlite::Result<i64> {
+    let n = take(&mut writing.next.attempt);
+    writing
+        .conn
+        .prepare_cached(
+            "INSERT INTO attempt (n, delivery, generation, number, started_at, duration_us, outcome, reason)
+             VALUES (?1, ?2, 0, 1, ?3, 0, ?4, ?5)",
+        )?
+        .execute(params![
+            n,
+            delivery,
+            num::stored_time(writing.now.wall),
+            Outcome::ConditionError.as_str(),
+            &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)]
+        ])?;
+    Ok(n)
 }

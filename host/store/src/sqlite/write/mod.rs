@@ -2,10 +2,13 @@
 //! `engine` and below.
 
 pub(crate) mod audit;
+pub(crate) mod cancel;
 pub(crate) mod complete_blocks;
 pub(crate) mod discard;
 pub(crate) mod effect_keys;
 pub(crate) mod effects;
+pub(crate) mod erase;
+pub(crate) mod handler_state;
 pub(crate) mod holds;
 pub(crate) mod ingest;
 pub(crate) mod post_commit;

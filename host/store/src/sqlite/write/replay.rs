@@ -13,7 +13,7 @@ use crate::sqlite::format::next_numbers::take;
 use crate::sqlite::format::{num, schema};
 use crate::sqlite::memory::due::DueEntry;
 use crate::sqlite::rows::delivery::Delivery;
-use crate::sqlite::rows::history::{RoutedEvent, is_dead, of_event};
+use crate::sqlite::rows::history::{RoutedEvent, is_dead, is_erased, of_event};
 use crate::sqlite::rows::{lineage, suspect_rows};
 use crate::upkeep::{ReplayOutcome, ReplayRequest, ReplaySelection, ReroutedEvent};
 
@@ -66,10 +66,26 @@ fn requeue(
     limit: usize,
 ) -> Result<(Vec<i64>, bool), WriteError> {
     let mut found = candidates(writing, what, limit + 1)?;
+    leave_out_erased(writing.conn, &mut found)?;
     let more = found.len() > limit;
     found.truncate(limit);
     due_again(writing, &found, replay.new_ids)?;
     Ok((found, more))
+}
+
+/// Leaves out deliveries of events whose contents were erased.
+fn leave_out_erased(conn: &Connection, numbers: &mut Vec<i64>) -> rusqlite::Result<()> {
+    let mut kept = Vec::with_capacity(numbers.len());
+    for n in numbers.drain(..) {
+        let event: i64 = conn
+            .prepare_cached("SELECT event FROM delivery WHERE n = ?1")?
+            .query_row([n], |row| row.get(0))?;
+        if !is_erased(conn, event)? {
+            kept.push(n);
+        }
+    }
+    *numbers = kept;
+    Ok(())
 }
 
 /// Routes events again, each whole or not at all. The limit counts deliveries, but one event always

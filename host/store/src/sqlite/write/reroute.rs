@@ -1,14 +1,14 @@
 //! Rerouting: giving an event the deliveries of its current routes. Finished deliveries get a new
 //! generation and missing ones are made; none is copied.
 
-use rusqlite::params;
-use weir_core::delivery::DeliveryState;
+use rusqlite::{OptionalExtension, params};
+use weir_core::delivery::{DeliveryState, Outcome};
 
 use crate::Routed;
 use crate::sqlite::engine::group::Writing;
 use crate::sqlite::memory::dedup::FirstEvent;
 use crate::sqlite::rows::delivery::Delivery;
-use crate::sqlite::rows::history::{RoutedEvent, direct, is_dead, of_event};
+use crate::sqlite::rows::history::{RoutedEvent, direct, is_dead, is_erased, of_event};
 use crate::sqlite::rows::lineage;
 use crate::sqlite::write::ingest::{DeliveryDefaults, decisions, store_delivery};
 use crate::sqlite::write::replay::due_again;
@@ -29,7 +29,7 @@ pub(crate) fn redelivered(
     }
     let mut dead = Vec::new();
     for n in of_event(writing.conn, event.n, event.at)? {
-        if is_dead(writing.conn, n)? {
+        if is_dead(writing.conn, n)? && may_be_due(writing, n, routed)? {
             dead.push(n);
         }
     }
@@ -37,9 +37,26 @@ pub(crate) fn redelivered(
     Ok(!dead.is_empty())
 }
 
-/// Gives an event the deliveries of its routes. Unfinished deliveries do not change, nor do those
-/// to targets that are not routes any more. Returns the deliveries that are due now and were not
-/// before.
+/// False for a dead letter whose rule could not be evaluated, unless the routes of now deliver it.
+fn may_be_due(writing: &Writing<'_>, n: i64, routed: &Routed) -> rusqlite::Result<bool> {
+    let failed: Option<String> = writing
+        .conn
+        .prepare_cached(
+            "SELECT t.text FROM delivery d JOIN attempt a ON a.n = d.last_attempt
+             JOIN name t ON t.n = d.target WHERE d.n = ?1 AND d.cause IS NULL AND a.outcome = ?2",
+        )?
+        .query_row(params![n, Outcome::ConditionError.as_str()], |row| row.get(0))
+        .optional()?;
+    let delivers = |target: &str| {
+        let mut found = routed.deliveries.iter().filter(|d| d.target.to_string() == target);
+        found.any(|delivery| delivery.error.is_none())
+    };
+    Ok(failed.is_none_or(|target| delivers(&target)))
+}
+
+/// Gives an event the deliveries of its routes; none if its contents were erased. Unfinished
+/// deliveries do not change, nor do those to targets that are not routes any more. Returns the
+/// deliveries that are due now and were not before.
 pub(crate) fn route_again(
     writing: &mut Writing<'_>,
     event: &RoutedEvent,
@@ -48,6 +65,9 @@ pub(crate) fn route_again(
     new_ids: bool,
 ) -> rusqlite::Result<Vec<i64>> {
     let conn = writing.conn;
+    if is_erased(conn, event.n)? {
+        return Ok(Vec::new());
+    }
     let mut known = Vec::new();
     for n in direct(conn, event.n)? {
         known.extend(Delivery::read(conn, n)?);
@@ -57,6 +77,8 @@ pub(crate) fn route_again(
     for delivery in &routed.deliveries {
         let target = writing.name(&delivery.target.to_string())?;
         match known.iter().find(|d| d.queue_key.target == target) {
+            // Its rule still has no decision.
+            Some(_) if delivery.error.is_some() => {}
             Some(known) if known.state.is_some_and(DeliveryState::is_final) => due.push(known.n),
             Some(_) => {}
             None => missing.push(delivery),

@@ -3,6 +3,7 @@
 
 use rusqlite::params;
 use weir_core::delivery::DeliveryState;
+use weir_core::id::{DeliveryId, EventId};
 
 use crate::error::StoreError;
 use crate::sqlite::engine::group::{WriteError, Writing};
@@ -65,25 +66,9 @@ fn take_away(writing: &mut Writing<'_>, delivery: &Delivery) -> bool {
 /// At most one more than [`LIMIT_MAX`].
 fn candidates(writing: &Writing<'_>, what: &RetryNow) -> Result<Vec<i64>, WriteError> {
     let conn = writing.conn;
-    let ids = &writing.shared.ids;
     match what {
-        RetryNow::Delivery(id) => {
-            let delivery = match ids.open(RowKind::Delivery, id.bits()) {
-                Some(row) => Delivery::read(conn, row.n)?.filter(|d| d.event_at == row.at),
-                None => None,
-            };
-            let delivery = delivery.ok_or_else(|| {
-                WriteError::Refused(StoreError::Invalid(format!("there is no delivery {id}")))
-            })?;
-            Ok(vec![delivery.n])
-        }
-        RetryNow::Event(id) => match ids.open(RowKind::Event, id.bits()) {
-            Some(row) => Ok(of_event(conn, row.n, row.at)?),
-            None => {
-                let problem = format!("there is no event {id}");
-                Err(WriteError::invalid(problem))
-            }
-        },
+        RetryNow::Delivery(id) => Ok(vec![number_of(writing, *id)?]),
+        RetryNow::Event(id) => numbers_of_event(writing, *id),
         RetryNow::Target(target) => {
             let Some(name) = writing.shared.names.find(&target.to_string()) else {
                 return Ok(Vec::new());
@@ -95,5 +80,25 @@ fn candidates(writing: &Writing<'_>, what: &RetryNow) -> Result<Vec<i64>, WriteE
             let rows = statement.query_map(params![name, now, limit], |row| row.get(0))?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         }
+    }
+}
+
+/// The number of a delivery that is stored.
+pub(crate) fn number_of(writing: &Writing<'_>, id: DeliveryId) -> Result<i64, WriteError> {
+    let delivery = match writing.shared.ids.open(RowKind::Delivery, id.bits()) {
+        Some(row) => Delivery::read(writing.conn, row.n)?.filter(|d| d.event_at == row.at),
+        None => None,
+    };
+    let delivery = delivery.ok_or_else(|| {
+        WriteError::Refused(StoreError::Invalid(format!("there is no delivery {id}")))
+    })?;
+    Ok(delivery.n)
+}
+
+/// The numbers of an event's deliveries and of the messages that they led to.
+pub(crate) fn numbers_of_event(writing: &Writing<'_>, id: EventId) -> Result<Vec<i64>, WriteError> {
+    match writing.shared.ids.open(RowKind::Event, id.bits()) {
+        Some(row) => Ok(of_event(writing.conn, row.n, row.at)?),
+        None => Err(WriteError::invalid(format!("there is no event {id}"))),
     }
 }

@@ -50,6 +50,15 @@ pub(crate) fn apply(
     {
         return Ok(Settled::StateConflict { key });
     }
+    let growth = state::growth(
+        writing.conn,
+        delivery.queue_key.target,
+        &settlement.effects.state,
+        settlement.quota,
+    )?;
+    if let Err(wanted) = growth {
+        return Ok(Settled::StateFull { wanted });
+    }
     let emits = settlement.effects.emits.len();
     if emits > 0 {
         let ids = &writing.shared.ids;
@@ -101,10 +110,12 @@ fn insert_attempt(
     made: &Written,
 ) -> rusqlite::Result<()> {
     let Settlement { attempt: record, fence, .. } = &*prepared.settlement;
-    let version = match &record.version {
-        Some(version) => Some(writing.name(&hex::encode(version))?),
-        None => None,
+    let hash = |version: Option<&[u8; 32]>| {
+        version.map(|version| writing.name(&hex::encode(version))).transpose()
     };
+    let version = hash(record.version.as_ref())?;
+    let other = record.other.as_ref();
+    let other_version = hash(other.map(|other| &other.version))?;
     let (log, log_size) = match &prepared.log {
         Some((log, size)) => (Some(&**log), size.map(num::column)),
         None => (None, None),
@@ -114,8 +125,9 @@ fn insert_attempt(
         .conn
         .prepare_cached(
             "INSERT INTO attempt (n, delivery, previous, generation, number, started_at, duration_us, outcome,
-               reason, version, log, log_size, status, snippet, first_message, messages, first_event, events)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+               reason, version, log, log_size, status, snippet, first_message, messages, first_event, events,
+               other_version, other_outcome, other_reason)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)",
         )?
         .execute(params![
             n,
@@ -135,9 +147,15 @@ fn insert_attempt(
             made.messages.map(|(first, _)| first),
             made.messages.map(|(_, count)| count),
             made.events.map(|(first, _)| first),
-            made.events.map(|(_, count)| count)
+            made.events.map(|(_, count)| count),
+            other_version,
+            other.map(|other| other.outcome.as_str()),
+            other.and_then(|other| other.reason.as_deref())
         ])?;
-    Ok(())
+    match &prepared.reads {
+        Some(reads) => reads.write(writing.conn, n),
+        None => Ok(()),
+    }
 }
 
 /// Writes the delivery's new state.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 use weir_core::effect::StateWrite;
 use weir_core::name::{HandlerName, Target};
-use weir_core::state::{RangeRead, ReadSet, StateEntry, StateReader, StateUnavailable};
+use weir_core::state::{
+    RangeRead, ReadSet, StateEntry, StateQuota, StateReader, StateSize, StateUnavailable,
+};
 use weir_core::time::Timestamp;
 
 use crate::sqlite::engine::group::Writing;
@@ -55,11 +57,12 @@ impl StateReader for Reader {
         limit: u32,
         now: Timestamp,
     ) -> Result<Vec<Box<str>>, StateUnavailable> {
+        let limit = limit as usize;
         self.ask(Vec::new(), |conn, handler| list(conn, handler, prefix, after, limit, now))
     }
 
     async fn size(&self) -> Result<u64, StateUnavailable> {
-        self.ask(0, size)
+        self.ask(0, |conn, handler| Ok(size(conn, handler)?.bytes))
     }
 
     async fn has_queued(&self, key: &str) -> Result<bool, StateUnavailable> {
@@ -87,7 +90,7 @@ fn list(
     handler: NameId,
     prefix: &str,
     after: &str,
-    limit: u32,
+    limit: usize,
     now: Timestamp,
 ) -> rusqlite::Result<Vec<Box<str>>> {
     let mut statement = conn.prepare_cached(
@@ -96,7 +99,7 @@ fn list(
     )?;
     let mut rows = statement.query(params![handler, prefix, after, num::stored_time(now)])?;
     let mut keys = Vec::new();
-    while keys.len() < limit as usize
+    while keys.len() < limit
         && let Some(row) = rows.next()?
     {
         let key: String = row.get(0)?;
@@ -108,12 +111,49 @@ fn list(
     Ok(keys)
 }
 
-fn size(conn: &Connection, handler: NameId) -> rusqlite::Result<u64> {
-    let bytes: Option<i64> = conn
-        .prepare_cached("SELECT bytes FROM state_size WHERE handler = ?1")?
-        .query_row([handler], |row| row.get(0))
+/// Bytes and keys of a handler's state.
+pub(crate) fn size(conn: &Connection, handler: NameId) -> rusqlite::Result<StateSize> {
+    let size = conn
+        .prepare_cached("SELECT bytes, keys FROM state_size WHERE handler = ?1")?
+        .query_row([handler], |row| {
+            Ok(StateSize { bytes: num::count(row.get(0)?), keys: num::count(row.get(1)?) })
+        })
         .optional()?;
-    Ok(num::count(bytes.unwrap_or(0)))
+    Ok(size.unwrap_or_default())
+}
+
+/// The size of the state after these writes; an error is a size above the quota.
+pub(crate) fn growth(
+    conn: &Connection,
+    handler: NameId,
+    writes: &[StateWrite],
+    quota: StateQuota,
+) -> rusqlite::Result<Result<StateSize, StateSize>> {
+    if writes.is_empty() {
+        return Ok(Ok(StateSize::default()));
+    }
+    let before = size(conn, handler)?;
+    let stored = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let (mut bytes, mut keys) = (stored(before.bytes), stored(before.keys));
+    for StateWrite { key, value, .. } in writes {
+        let known = entry_bytes(conn, handler, key)?;
+        bytes -= known.unwrap_or(0);
+        keys -= i64::from(known.is_some());
+        if let Some(value) = value {
+            bytes += num::column(key.len() + value.len());
+            keys += 1;
+        }
+    }
+    let after = StateSize { bytes: num::count(bytes.max(0)), keys: num::count(keys.max(0)) };
+    Ok(if quota.permits(before, after) { Ok(after) } else { Err(after) })
+}
+
+fn entry_bytes(conn: &Connection, handler: NameId, key: &str) -> rusqlite::Result<Option<i64>> {
+    conn.prepare_cached(
+        "SELECT octet_length(key) + octet_length(value) FROM state WHERE handler = ?1 AND key = ?2",
+    )?
+    .query_row(params![handler, key], |row| row.get(0))
+    .optional()
 }
 
 /// The first key or prefix of a run whose read would give another result now.
@@ -141,7 +181,7 @@ pub(crate) fn conflict(
         }
     }
     for RangeRead { prefix, after, limit, keys } in &reads.ranges {
-        if list(conn, handler, prefix, after, *limit, reads.at)? != *keys {
+        if list(conn, handler, prefix, after, *limit as usize, reads.at)? != *keys {
             return Ok(Some(prefix.clone()));
         }
     }
@@ -157,16 +197,11 @@ pub(crate) fn write(
     if writes.is_empty() {
         return Ok(());
     }
-    let mut grown = 0i64;
+    let (mut grown, mut added) = (0_i64, 0_i64);
     for StateWrite { key, value, expires_at } in writes {
-        let before: Option<i64> = writing
-            .conn
-            .prepare_cached(
-                "SELECT octet_length(key) + octet_length(value) FROM state WHERE handler = ?1 AND key = ?2",
-            )?
-            .query_row(params![handler, key], |row| row.get(0))
-            .optional()?;
+        let before = entry_bytes(writing.conn, handler, key)?;
         grown -= before.unwrap_or(0);
+        added -= i64::from(before.is_some());
         match value {
             Some(value) => {
                 let version = take(&mut writing.next.state_version);
@@ -185,6 +220,7 @@ pub(crate) fn write(
                         expires_at.map(num::stored_time)
                     ])?;
                 grown += num::column(key.len() + value.len());
+                added += 1;
             }
             None => {
                 writing
@@ -194,16 +230,31 @@ pub(crate) fn write(
             }
         }
     }
-    grow(writing.conn, handler, grown)
+    grow(writing.conn, handler, (grown, added))
 }
 
-fn grow(conn: &Connection, handler: NameId, by: i64) -> rusqlite::Result<()> {
+fn grow(conn: &Connection, handler: NameId, (bytes, keys): (i64, i64)) -> rusqlite::Result<()> {
     conn.prepare_cached(
-        "INSERT INTO state_size (handler, bytes) VALUES (?1, max(?2, 0))
-         ON CONFLICT (handler) DO UPDATE SET bytes = max(bytes + ?2, 0)",
+        "INSERT INTO state_size (handler, bytes, keys) VALUES (?1, max(?2, 0), max(?3, 0))
+         ON CONFLICT (handler) DO UPDATE SET bytes = max(bytes + ?2, 0), keys = max(keys + ?3, 0)",
     )?
-    .execute(params![handler, by])?;
+    .execute(params![handler, bytes, keys])?;
     Ok(())
+}
+
+/// Removes the first keys that start with a prefix, up to `limit`. Returns their number.
+pub(crate) fn remove_some(
+    writing: &mut Writing<'_>,
+    handler: NameId,
+    prefix: &str,
+    limit: usize,
+) -> rusqlite::Result<usize> {
+    // Also those that have expired and are still stored.
+    let keys = list(writing.conn, handler, prefix, "", limit, Timestamp::from_millis(0))?;
+    let removal = |key: Box<str>| StateWrite { key, value: None, expires_at: None };
+    let writes: Vec<StateWrite> = keys.into_iter().map(removal).collect();
+    write(writing, handler, &writes)?;
+    Ok(writes.len())
 }
 
 /// Removes up to `limit` values that expired before `before`. Returns their number.
@@ -218,7 +269,7 @@ pub(crate) fn remove_expired(conn: &Connection, before: i64, limit: i64) -> rusq
     for (handler, key, bytes) in &expired {
         conn.prepare_cached("DELETE FROM state WHERE handler = ?1 AND key = ?2")?
             .execute(params![handler, key])?;
-        grow(conn, *handler, -bytes)?;
+        grow(conn, *handler, (-bytes, -1))?;
     }
     Ok(expired.len() as u64)
 }

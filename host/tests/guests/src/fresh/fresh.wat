@@ -5,7 +5,7 @@
 ;; WebAssembly text, because compilers give no access to globals and table slots. This is the core module;
 ;; `.ci/guests languages` makes a component of it.
 (module
-  (import "weir:handler/manifest@0.1.0" "subscribe" (func $subscribe (param i32 i32)))
+  (import "weir:handler/manifest@0.1.1" "subscribe" (func $subscribe (param i32 i32)))
 
   ;; 2 MiB, of which the last byte is $far.
   (memory (export "memory") 32)

@@ -1,7 +1,7 @@
 // Follows the event's body, with each construct of JavaScript that defers work. It is TypeScript,
 // which is built in the same way.
-import * as request from 'weir:handler/request@0.1.0';
-import * as log from 'weir:handler/log@0.1.0';
+import * as request from 'weir:handler/request@0.1.1';
+import * as log from 'weir:handler/log@0.1.1';
 
 export function describe(): void {}
 

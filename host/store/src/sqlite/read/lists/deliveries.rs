@@ -15,7 +15,7 @@ use crate::sqlite::format::block::BLOCK;
 use crate::sqlite::format::names::NameId;
 use crate::sqlite::memory::number_set::{InBlock, NumberSet};
 use crate::sqlite::read::query::delivery_row;
-use crate::sqlite::rows;
+use crate::sqlite::rows::{self, business_keys};
 
 /// A filter with what it needs from the store.
 struct Search<'f> {
@@ -24,6 +24,8 @@ struct Search<'f> {
     targets: Option<Vec<NameId>>,
     /// The events that match.
     of: Option<(EventMatcher, NumberSet)>,
+    /// The events with one of the business keys.
+    keyed: Option<NumberSet>,
 }
 
 impl<'f> Search<'f> {
@@ -45,7 +47,11 @@ impl<'f> Search<'f> {
                 Some((matcher, events))
             }
         };
-        Ok(Some(Self { filter, states: States::now(shared), targets, of }))
+        let keyed = match filter.of.keys.is_empty() {
+            true => None,
+            false => Some(business_keys::events_with(&shared.names, conn, &filter.of.keys)?),
+        };
+        Ok(Some(Self { filter, states: States::now(shared), targets, of, keyed }))
     }
 
     /// Calls `each` for the deliveries that match, in the direction of a page, with the number of
@@ -65,13 +71,14 @@ impl<'f> Search<'f> {
             let classes: Vec<bool> =
                 block.classes.iter().map(|class| is_wanted(&class.target)).collect();
             let states = self.states.in_block(n);
-            let mut events = EventsOf::default();
+            let (mut events, mut keyed) = (EventsOf::default(), EventsOf::default());
             let present = block.present().map(|(place, _)| place).collect::<Vec<usize>>();
             let end = places(n, present.into_iter(), start, |place, delivery| {
                 let row = block.rows[place];
                 let matches = classes.get(usize::from(row.class)).copied().unwrap_or(true)
                     && (wanted.is_empty() || wanted.contains(&states.of(place)))
-                    && self.of.as_ref().is_none_or(|(_, set)| events.has(set, row.number));
+                    && self.of.as_ref().is_none_or(|(_, set)| events.has(set, row.number))
+                    && self.keyed.as_ref().is_none_or(|set| keyed.has(set, row.number));
                 match matches {
                     true => each(delivery, row.number),
                     false => Ok(ControlFlow::Continue(())),

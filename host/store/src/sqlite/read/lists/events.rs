@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::body_text::BodyText;
 use super::event_filter::{EventMatcher, NoSuchName, known, time};
 use super::states::{Statuses, events_of_targets};
 use super::walk::{Table, blocks, end_of, places};
@@ -13,14 +14,14 @@ use crate::sqlite::engine::shared::Shared;
 use crate::sqlite::format::block::UNLISTED;
 use crate::sqlite::memory::number_set::NumberSet;
 use crate::sqlite::read::query::{EVENT_COLUMNS, event_row};
-use crate::sqlite::rows;
+use crate::sqlite::rows::{self, business_keys};
 
 /// A filter with what it needs from the store.
 struct Search {
     matcher: EventMatcher,
     statuses: Option<Statuses>,
-    /// Events that are in all of these sets.
-    of_targets: Vec<NumberSet>,
+    /// Events that are in all of these sets: those of targets, and those with business keys.
+    sets: Vec<NumberSet>,
 }
 
 impl Search {
@@ -39,11 +40,12 @@ impl Search {
         let Ok((matcher, targets)) = names() else { return Ok(None) };
         let targets = targets.into_iter().flatten();
         let of_targets = targets.map(|targets| events_of_targets(conn, &targets));
-        Ok(Some(Self {
-            matcher,
-            statuses: Statuses::of(shared, conn, &filter.statuses)?,
-            of_targets: of_targets.collect::<rusqlite::Result<_>>()?,
-        }))
+        let mut sets = of_targets.collect::<rusqlite::Result<Vec<_>>>()?;
+        if !filter.keys.is_empty() {
+            sets.push(business_keys::events_with(&shared.names, conn, &filter.keys)?);
+        }
+        let statuses = Statuses::of(shared, conn, &filter.statuses)?;
+        Ok(Some(Self { matcher, statuses, sets }))
     }
 
     /// Calls `each` for the events that match, in the direction of a page. The flag is true if the
@@ -57,15 +59,15 @@ impl Search {
     ) -> rusqlite::Result<Option<(i64, i64)>> {
         let mut read = 0;
         let of_status = self.statuses.as_ref().and_then(Statuses::blocks);
-        let of_target = || Some(self.of_targets.first()?.blocks().collect());
-        for n in blocks(conn, Table::Event, start, of_status.or_else(of_target))? {
+        let of_set = || Some(self.sets.last()?.blocks().collect());
+        for n in blocks(conn, Table::Event, start, of_status.or_else(of_set))? {
             if !self.matcher.may_have_times(conn, n)? {
                 continue;
             }
             let block = rows::blocks::events(conn, n)?;
             let classes = self.matcher.classes(&block.classes);
             let statuses = self.statuses.as_ref().map(|statuses| statuses.in_block(n));
-            let of_targets: Vec<_> = self.of_targets.iter().map(|set| set.in_block(n)).collect();
+            let sets: Vec<_> = self.sets.iter().map(|set| set.in_block(n)).collect();
             let present = block.present().map(|(place, _)| place).collect::<Vec<usize>>();
             let end = places(n, present.into_iter(), start, |place, event| {
                 let row = block.rows[place];
@@ -73,7 +75,7 @@ impl Search {
                 let matches = is_class
                     && self.matcher.has_time(row.number)
                     && statuses.as_ref().is_none_or(|statuses| statuses.has(place))
-                    && of_targets.iter().all(|set| set.has(place));
+                    && sets.iter().all(|set| set.has(place));
                 match matches {
                     true => each(event, row.class == UNLISTED, row.number),
                     false => Ok(ControlFlow::Continue(())),
@@ -105,15 +107,25 @@ pub(crate) fn list(
             return Ok(PageOf::only(Vec::new()));
         };
         let mut page = Filling::new(start, limit);
+        let mut text = BodyText::of(filter);
         let ended = search.walk(conn, start, |n, _, at| {
             if page.is_full() {
                 return Ok(ControlFlow::Break(()));
             }
-            let found = read(shared, conn, &search.matcher, filter, n)?;
-            Ok(match page.add(n, Some(time(at)), found) {
-                true => ControlFlow::Continue(()),
-                false => ControlFlow::Break(()),
-            })
+            let has_text = match &mut text {
+                Some(text) => text.is_in(shared, conn, n)?,
+                None => true,
+            };
+            let found = match has_text {
+                true => read(shared, conn, &search.matcher, filter, n)?,
+                false => None,
+            };
+            let goes_on = page.add(n, Some(time(at)), found);
+            if text.as_ref().is_some_and(BodyText::is_spent) {
+                page.stop(n, Some(time(at)));
+                return Ok(ControlFlow::Break(()));
+            }
+            Ok(if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
         if let Some((n, at)) = ended {
             page.stop(n, Some(time(at)));
@@ -156,15 +168,20 @@ pub(crate) fn count(
         let mut counted = BoundedCount { count: 0, more: false };
         let Some(search) = Search::of(shared, conn, filter)? else { return Ok(counted) };
         let mut read = 0;
+        let mut text = BodyText::of(filter);
         let ended = search.walk(conn, PageStart::Newest, |n, compare, _| {
-            read += usize::from(compare);
-            if counted.count >= at_most || read > ROWS_AT_ONCE {
+            read += usize::from(compare || text.is_some());
+            let is_spent = text.as_ref().is_some_and(BodyText::is_spent);
+            if counted.count >= at_most || read > ROWS_AT_ONCE || is_spent {
                 counted.more = true;
                 return Ok(ControlFlow::Break(()));
             }
-            if !compare || search.matcher.matches_event(conn, n)? {
-                counted.count += 1;
-            }
+            let matches = !compare || search.matcher.matches_event(conn, n)?;
+            let has_text = match &mut text {
+                Some(text) if matches => text.is_in(shared, conn, n)?,
+                _ => true,
+            };
+            counted.count += u64::from(matches && has_text);
             Ok(ControlFlow::Continue(()))
         })?;
         counted.more |= ended.is_some();

@@ -3,6 +3,7 @@
 //! Matches of a filter are found in blocks and in the sets of rows in rare states, without reading
 //! the rows. Only the rows of a page are read, and compared with the filter once more.
 
+mod body_text;
 mod deliveries;
 mod event_filter;
 mod events;

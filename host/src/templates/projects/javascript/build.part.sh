@@ -1,0 +1,4 @@
+need node "https://nodejs.org, version 20 or later"
+need npm "https://nodejs.org, version 20 or later"
+[ -d node_modules ] || npm install --silent --no-audit --no-fund
+node build.mjs handler.js 'build/%name%.wasm'
