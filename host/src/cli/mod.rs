@@ -60,6 +60,7 @@ mod usage;
 mod values;
 mod why;
 
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use crate::config::DEFAULTS;
@@ -237,6 +238,8 @@ fn end(result: Result<Exit, CommandError>) -> ExitCode {
 
 /// Runs a command that waits for a hub or a module.
 fn block_on<T>(command: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
+    // The code of the runtime is compiled once for all commands.
+    let command: Pin<Box<dyn Future<Output = _>>> = Box::pin(command);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| CommandError::Failed(format!("cannot start: {error}")))?;

@@ -3,6 +3,7 @@
 //! A task runs in the tracing span in which it was spawned.
 
 use std::future::Future;
+use std::pin::Pin;
 
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,18 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        self.spawn_boxed(name, on_failure, on, Box::pin(task));
+    }
+
+    /// The same for every type of task: the code of the runtime is compiled once, and not anew for
+    /// each.
+    fn spawn_boxed(
+        &self,
+        name: &'static str,
+        on_failure: OnFailure,
+        on: &Handle,
+        task: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ) {
         let failed = self.failed.clone();
         let running = on.spawn(task.in_current_span());
         self.tracker.spawn_on(
