@@ -37,7 +37,9 @@ async fn hub(server: &TestServer, more: &str) -> RunningHub {
 
 pub(crate) async fn client(server: &TestServer) -> redis::aio::MultiplexedConnection {
     let client = redis::Client::open(format!("redis://{}/0", server.address())).unwrap();
-    client.get_multiplexed_async_connection().await.unwrap()
+    // It waits for half a second otherwise, and an answer may have ten thousand entries.
+    let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+    client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
 }
 
 /// Runs a command of the server.
