@@ -25,7 +25,7 @@ const CARGO: &str = r#"#!/bin/sh
 case "$*" in
   "build --release")
     mkdir -p target/release && ln -sf "$WEIR" target/release/weir ;;
-  "run --release -- demo")
+  "run -- demo")
     "$WEIR" demo --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 >demo.out 2>demo.err &
     demo=$!
     for _ in $(seq 600); do grep -q "Press Ctrl-C" demo.out && break; sleep 0.1; done
