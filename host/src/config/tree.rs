@@ -134,6 +134,19 @@ pub(super) struct Section<'t> {
     asked: BTreeSet<&'static str>,
 }
 
+/// A key in the file.
+pub(super) struct KeyPlace<'t> {
+    report: &'t Report,
+    path: String,
+    at: Option<usize>,
+}
+
+impl KeyPlace<'_> {
+    pub(super) fn problem(self, what: impl Display) {
+        self.report.problem(self.at, self.path, what);
+    }
+}
+
 impl<'t> Section<'t> {
     pub(super) fn root(
         report: &'t Report,
@@ -187,6 +200,12 @@ impl<'t> Section<'t> {
         let at = self.given(base).map(|(at, _)| at).or(self.at);
         let path = if key.is_empty() { self.path.clone() } else { self.path_of(key) };
         self.report.problem(at, path, what);
+    }
+
+    /// The place of a key, for a problem that is found after the section was read.
+    pub(super) fn place_of(&self, key: &str) -> KeyPlace<'t> {
+        let at = self.given(key).map(|(at, _)| at).or(self.at);
+        KeyPlace { report: self.report, path: self.path_of(key), at }
     }
 
     /// Notes a problem at a byte of the text that is the value of a key.

@@ -3,7 +3,7 @@
 //!
 //! Each kind has a file of its own for the rest.
 
-mod aws;
+pub(super) mod aws;
 mod file;
 mod inbox;
 mod mqtt;
@@ -17,6 +17,7 @@ mod webhook;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -291,17 +292,35 @@ pub(super) fn read(
     context: &LoadContext<'_>,
 ) -> BTreeMap<DestinationName, Arc<Destination>> {
     let mut destinations = BTreeMap::new();
+    let mut files: BTreeMap<PathBuf, DestinationName> = BTreeMap::new();
     for (name, section) in sections {
-        match DestinationName::new(name) {
-            Err(error) => section.problem("", error),
-            Ok(name) => {
-                if let Some(destination) = one(name.clone(), section, defaults, trust, context) {
-                    destinations.insert(name, Arc::new(destination));
-                }
+        let name = match DestinationName::new(name) {
+            Ok(name) => name,
+            Err(error) => {
+                section.problem("", error);
+                continue;
             }
+        };
+        let place = section.place_of("path");
+        let Some(destination) = one(name.clone(), section, defaults, trust, context) else {
+            continue;
+        };
+        if let TransportSettings::File(file) = &destination.transport
+            && let Some(other) = files.insert(without_dots(&file.path), name.clone())
+        {
+            place.problem(format!(
+                "is also the file of destinations.{other}, and each would rotate it under the other; \
+                 give each a file of its own, or send both to one destination"
+            ));
         }
+        destinations.insert(name, Arc::new(destination));
     }
     destinations
+}
+
+/// The same path, without parts that mean the folder itself.
+fn without_dots(path: &Path) -> PathBuf {
+    path.components().filter(|part| *part != Component::CurDir).collect()
 }
 
 fn one(
@@ -434,6 +453,18 @@ mod tests {
             assert!(found.iter().any(|path| path.starts_with("destinations.a.retry")), "{found:?}");
         }
         assert_eq!(problems("[destinations.a]\nkind = \"inbx\""), ["destinations.a.kind"]);
+    }
+
+    #[test]
+    fn two_destinations_may_not_have_one_file() {
+        let file = |name: &str, path: &str| {
+            format!("[destinations.{name}]\nkind = \"file\"\npath = \"{path}\"\n")
+        };
+        let [one, two] = [file("a", "out.jsonl"), file("b", "./out.jsonl")];
+        assert_eq!(problems(&(one.clone() + &two)), ["destinations.b.path"]);
+        let both = one + &file("b", "other.jsonl");
+        let mode = crate::config::Mode::Production;
+        assert!(from_text("weir.toml", &both, Path::new(""), &|_| None, mode).is_ok());
     }
 
     #[test]
