@@ -36,6 +36,20 @@ async fn submit(hub: &RunningHub, path: &str, fields: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_overview_names_a_source_that_brings_nothing() {
+    let feed = "[sources.feed]\nkind = \"poll\"\nurl = \"http://127.0.0.1:1/\"\nitem_id = \"/id\"\n\
+                interval = \"1s\"\nallow = [\"@private\"]\n";
+    let hub = TestHub::new().github().config(feed).start().await;
+    hub.push("push", "one", b"{}").await.accepted();
+    until("the overview to name the source", async || {
+        let page = page(&hub, "/").await;
+        let is_named = page.contains("/sources/feed") && page.contains("brings no messages");
+        if is_named { Ok(()) } else { Err(page) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_request_is_released_from_the_page_once_the_secret_is_right() {
     let hub = TestHub::new().source("github", "github", "not the one").start().await;
     let body = br#"{"note":"</script><script>alert(1)</script>"}"#;

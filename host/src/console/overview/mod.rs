@@ -19,7 +19,7 @@ use crate::admin::error::ApiError;
 use crate::admin::extract::Service;
 use crate::admin::principal::Principal;
 use crate::admin::service::AdminService;
-use crate::api::{DestinationView, HealthReport, StatsAnswer, StatsQuery};
+use crate::api::{DestinationView, HealthReport, JobView, StatsAnswer, StatsQuery};
 use crate::console::amounts::{self, counted};
 use crate::console::assets::Asset;
 use crate::console::foreign::Foreign;
@@ -83,6 +83,7 @@ pub(crate) struct OverviewQuery {
 struct Facts {
     health: HealthReport,
     destinations: Vec<DestinationView>,
+    jobs: Vec<JobView>,
     stats: StatsAnswer,
     quarantined: u64,
     range: OverviewRange,
@@ -98,6 +99,7 @@ impl Facts {
         Ok(Self {
             health: service.health_report().await,
             destinations: service.destinations().await,
+            jobs: service.jobs().await?.items,
             stats: service.stats(StatsQuery { since, ..StatsQuery::default() }).await?,
             quarantined: frame.counts.quarantined.unwrap_or(0),
             range,

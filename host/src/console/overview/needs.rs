@@ -1,18 +1,25 @@
 //! The list of all that needs a person, from the health of the hub and its parts. Pure.
 
+use std::time::Duration;
+
 use maud::{Markup, html};
+use weir_core::job::JobState;
 use weir_core::time::Timestamp;
 
 use super::Facts;
-use crate::api::{DestinationView, HandlerView, HealthState};
+use crate::api::{DestinationView, HandlerView, HealthState, JobView, SourceHealth};
 use crate::console::amounts::{counted, number};
 use crate::console::foreign::{self, Foreign};
 use crate::console::parts::{self, NeededRole, Weight, address, path_part};
 use crate::console::reader::PageReader;
 use crate::console::words::StateWord;
+use crate::observe::source_work::SourceState;
 
 /// Most characters of a reason.
 const REASON_CHARS: usize = 160;
+
+/// The time for which a failed job needs a person.
+const FAILED_JOB_SHOWN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Something that does not get well by itself, or not soon.
 pub(super) struct Need {
@@ -25,7 +32,7 @@ pub(super) struct Need {
     affected: u64,
 }
 
-/// All needs: those of the hub itself, then the one that affects most first.
+/// All needs: those of the hub itself and of its sources, then the one that affects most first.
 pub(super) fn needs(facts: &Facts, reader: &PageReader) -> Vec<Need> {
     let mut of_parts = Vec::new();
     of_parts.extend(facts.destinations.iter().filter_map(|one| destination(facts, one, reader)));
@@ -35,6 +42,8 @@ pub(super) fn needs(facts: &Facts, reader: &PageReader) -> Vec<Need> {
     of_parts.extend(quarantined(facts));
     of_parts.sort_by_key(|need| std::cmp::Reverse(need.affected));
     let mut needs = hub(facts);
+    needs.extend(facts.health.sources.iter().filter_map(|(name, health)| source(name, health)));
+    needs.extend(facts.jobs.iter().filter_map(|job| failed_job(job, reader)));
     needs.extend(of_parts);
     needs
 }
@@ -88,6 +97,47 @@ fn hub(facts: &Facts) -> Vec<Need> {
         );
     }
     needs
+}
+
+fn source(name: &str, health: &SourceHealth) -> Option<Need> {
+    let (word, what) = match health.state {
+        SourceState::Ok => return None,
+        SourceState::Disconnected => ("Disconnected", "brings no messages"),
+        SourceState::Silent => ("Silent", "has got no requests for longer than it should"),
+        SourceState::Failing => ("Failing", "has events of which too many attempts fail"),
+    };
+    let page = format!("/sources/{}", path_part(name));
+    let last = health.last_error.as_ref().and_then(|error| error.reason.as_deref());
+    let last = last.filter(|_| health.state == SourceState::Failing);
+    Some(Need {
+        state: StateWord::Failing,
+        word,
+        text: html! {
+            b { "Source " a href=(page) { (Foreign(name)) } " " (what) }
+            @if let Some(reason) = last { ": " (foreign::cut(reason, REASON_CHARS)) }
+            "."
+        },
+        since: health.last_received_at.filter(|_| health.state == SourceState::Silent),
+        act: link(&page, "See why"),
+        affected: 0,
+    })
+}
+
+/// A job that failed a short while ago. Nothing else ever takes it off the list of jobs.
+fn failed_job(job: &JobView, reader: &PageReader) -> Option<Need> {
+    let ended = job.ended_at.filter(|_| job.state == JobState::Failed)?;
+    (ended.after(FAILED_JOB_SHOWN) > reader.times.now).then(|| Need {
+        state: StateWord::Failing,
+        word: "Failed",
+        text: html! {
+            b { "Job " (Foreign(&job.name)) " has failed" }
+            @if let Some(problem) = &job.problem { ": " (foreign::cut(problem, REASON_CHARS)) }
+            "."
+        },
+        since: Some(ended),
+        act: link(&format!("/jobs/{}", path_part(&job.name)), "See why"),
+        affected: 0,
+    })
 }
 
 fn destination(facts: &Facts, view: &DestinationView, reader: &PageReader) -> Option<Need> {
