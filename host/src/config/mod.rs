@@ -101,7 +101,7 @@ pub use probation::ProbationSetting;
 pub use problem::{ConfigErrors, ConfigProblem};
 pub use providers::{ProviderFile, Providers, provider_file};
 pub use pull::{
-    NatsPull, PollSettings, PullOrigin, PullSettings, RabbitPull, RedisPull, SourceKind,
+    NatsPull, PollSettings, PullOrigin, PullSettings, RabbitPull, RedisPull, SourceKind, SqsPull,
 };
 pub use quarantine::QuarantineSettings;
 pub use responder::{Responder, ResponderSettings};

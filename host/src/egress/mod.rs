@@ -13,7 +13,7 @@
 //! Not here: retry delays (the retry policy has them) and SQL.
 
 mod answers;
-mod aws;
+pub(crate) mod aws;
 mod batches;
 mod check;
 mod decide;

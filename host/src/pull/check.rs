@@ -1,11 +1,15 @@
 //! Connects to the servers of sources and takes nothing, for `weir check --connect`.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
 use weir_core::name::SourceName;
+use weir_core::time::Clock;
 
 use super::server;
 use crate::config::{Config, PullSettings};
 use crate::egress::server::chain;
+use crate::runtime::clock::SystemClock;
 use crate::runtime::tasks::Tasks;
 
 /// The result of connecting to the server of one source.
@@ -27,7 +31,8 @@ pub async fn check_sources(config: &Config) -> Vec<SourceCheck> {
 }
 
 async fn check(name: &SourceName, pull: &PullSettings) -> SourceCheck {
-    let problem = match server(name, pull, &Tasks::new(), None) {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let problem = match server(name, pull, &Tasks::new(), &clock, None) {
         Ok(server) => server.check().await.err().map(String::from),
         Err(error) => Some(chain(&error)),
     };

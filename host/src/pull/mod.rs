@@ -3,9 +3,9 @@
 //! Each such source has a `puller`: a task that keeps a connection, takes some messages, has
 //! ingress store their events, and then acknowledges them. So each message becomes its events at
 //! least once, and the dedup keys of events make it once. A `session` is the connection of one
-//! kind: `redis`, `rabbitmq`, `nats`, `poll`. `message` makes a request's headers and body of a
-//! server's message; `status` is what operators see; `backoff` says when a lost connection is tried
-//! again.
+//! kind: `redis`, `rabbitmq`, `nats`, `sqs`, `poll`. `message` makes a request's headers and body
+//! of a server's message; `status` is what operators see; `backoff` says when a lost connection is
+//! tried again.
 //!
 //! Not here: identification, routing and the refusal of messages, which are those of ingress.
 
@@ -18,6 +18,7 @@ mod puller;
 mod rabbitmq;
 mod redis;
 mod session;
+mod sqs;
 mod status;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use weir_core::name::SourceName;
+use weir_core::time::Clock;
 use weir_store::Store;
 
 pub use check::{SourceCheck, check_sources};
@@ -45,6 +47,7 @@ use puller::Puller;
 use rabbitmq::RabbitServer;
 use redis::RedisServer;
 use session::MessageServer;
+use sqs::SqsServer;
 
 /// Between two looks whether every puller still works.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -163,7 +166,7 @@ impl PullWorker {
     fn start(&self, name: SourceName, fingerprint: String, pull: &PullSettings) -> RunningPuller {
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let puller = Puller {
-            server: server(&name, pull, &self.ctx.tasks, Some(&self.ctx.store)),
+            server: server(&name, pull, &self.ctx.tasks, &self.ctx.clock, Some(&self.ctx.store)),
             ctx: self.ctx.clone(),
             ingress: self.deps.ingress.clone(),
             status: self.deps.pulls.statuses.begin(&self.ctx, name.clone(), pull),
@@ -184,6 +187,7 @@ fn server(
     name: &SourceName,
     pull: &PullSettings,
     tasks: &Tasks,
+    clock: &Arc<dyn Clock>,
     store: Option<&Arc<dyn Store>>,
 ) -> Result<Box<dyn MessageServer>, RootsError> {
     Ok(match &pull.from {
@@ -192,6 +196,7 @@ fn server(
         }
         PullOrigin::RabbitMq(rabbit) => Box::new(RabbitServer::new(rabbit, pull.prefetch)?),
         PullOrigin::Nats(nats) => Box::new(NatsServer::new(nats, pull.prefetch)?),
+        PullOrigin::Sqs(sqs) => Box::new(SqsServer::new(sqs, pull.prefetch, clock.clone())?),
         PullOrigin::Poll(poll) => {
             Box::new(PollServer::new(name, poll, pull.prefetch, store.cloned())?)
         }

@@ -1,6 +1,6 @@
 //! `sqs` and `sns`: queues and topics of moto, a server with the interface of AWS, which keeps
 //! everything in memory: the relay before it is taken away, and not the server itself. The client
-//! of AWS makes and reads the queues.
+//! of AWS makes, fills and reads the queues.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -22,14 +22,14 @@ fn tool(program: &str) -> PathBuf {
 }
 
 /// A server, the way to it, and what the client of AWS does there.
-struct Aws {
-    relay: Relay,
+pub(crate) struct Aws {
+    pub(crate) relay: Relay,
     server: TestServer,
 }
 
 impl Aws {
     /// Starts a server. After `free` requests it checks signatures and permissions.
-    async fn start(free: Option<usize>) -> Option<Self> {
+    pub(crate) async fn start(free: Option<usize>) -> Option<Self> {
         let program = tool("moto_server").display().to_string();
         let server = TestServer::start(&program.clone(), move |_, port| {
             let mut command = Command::new(&program);
@@ -45,7 +45,7 @@ impl Aws {
     }
 
     /// Runs the client of AWS, and returns what it prints.
-    fn client(&self, args: &[&str]) -> String {
+    pub(crate) fn client(&self, args: &[&str]) -> String {
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/destinations/aws.py");
         let mut command = Command::new(tool("python"));
         command.arg(script).arg(format!("http://{}", self.server.address())).args(args);
@@ -78,7 +78,7 @@ impl Aws {
     }
 }
 
-fn with_keys(hub: TestHub, id: &str, key: &str) -> TestHub {
+pub(crate) fn with_keys(hub: TestHub, id: &str, key: &str) -> TestHub {
     hub.file("id", id).file("key", key)
 }
 

@@ -7,16 +7,19 @@ mod nats;
 mod poll;
 mod rabbitmq;
 mod redis;
+mod sqs;
 
 pub use self::redis::RedisPull;
 pub use nats::NatsPull;
 pub use poll::PollSettings;
 pub use rabbitmq::RabbitPull;
+pub use sqs::SqsPull;
 
 use std::time::Duration;
 
 use weir_core::word_enum;
 
+use super::SqsSettings;
 use super::context::LoadContext;
 use super::destination::DestinationDefaults;
 use super::server::at_most;
@@ -58,7 +61,7 @@ pub(super) const OF_REQUESTS: [&str; 19] = [
     "failure_empty",
 ];
 /// Keys that only mean something where the hub takes messages from a server.
-const OF_SERVERS: [&str; 23] = [
+const OF_SERVERS: [&str; 29] = [
     "url",
     "user",
     "password",
@@ -69,6 +72,12 @@ const OF_SERVERS: [&str; 23] = [
     "prefetch",
     "stream",
     "queue",
+    "queue_url",
+    "endpoint",
+    "region",
+    "access_key_id",
+    "secret_access_key",
+    "session_token",
     "subject",
     "jetstream",
     "group",
@@ -95,6 +104,8 @@ word_enum! {
         RabbitMq = "rabbitmq",
         /// The hub reads a stream of NATS by a durable consumer.
         Nats = "nats",
+        /// The hub takes messages of a queue of SQS.
+        Sqs = "sqs",
         /// The hub asks a URL for a JSON document again and again.
         Poll = "poll",
     }
@@ -117,6 +128,7 @@ pub enum PullOrigin {
     Redis(Box<RedisPull>),
     RabbitMq(Box<RabbitPull>),
     Nats(Box<NatsPull>),
+    Sqs(Box<SqsPull>),
     Poll(Box<PollSettings>),
 }
 
@@ -127,6 +139,7 @@ impl PullSettings {
             PullOrigin::Redis(_) => SourceKind::Redis,
             PullOrigin::RabbitMq(_) => SourceKind::RabbitMq,
             PullOrigin::Nats(_) => SourceKind::Nats,
+            PullOrigin::Sqs(_) => SourceKind::Sqs,
             PullOrigin::Poll(_) => SourceKind::Poll,
         }
     }
@@ -147,6 +160,10 @@ impl PullSettings {
                 let NatsPull { server, stream, consumer, .. } = &**nats;
                 format!("{} stream {stream}, consumer {consumer}", server.address())
             }
+            PullOrigin::Sqs(sqs) => {
+                let SqsSettings { account, queue, .. } = &sqs.queue;
+                format!("{} queue {queue}", account.server.address())
+            }
             PullOrigin::Poll(poll) => poll.origin(),
         }
     }
@@ -157,6 +174,10 @@ impl PullSettings {
             PullOrigin::Redis(redis) => (&redis.server, None),
             PullOrigin::RabbitMq(rabbit) => (&rabbit.server, None),
             PullOrigin::Nats(nats) => (&nats.server, nats.token.as_ref()),
+            PullOrigin::Sqs(sqs) => {
+                let secrets = sqs.queue.account.secrets();
+                return secrets.map(|secret| secret.expose()).collect();
+            }
             PullOrigin::Poll(poll) => return poll.hidden(),
         };
         server.password.iter().chain(token).map(|secret| secret.expose()).collect()
@@ -232,6 +253,9 @@ pub(super) fn read(
             .map(|rabbit| PullOrigin::RabbitMq(Box::new(rabbit))),
         SourceKind::Nats => {
             nats::read(section, known, context).map(|nats| PullOrigin::Nats(Box::new(nats)))
+        }
+        SourceKind::Sqs => {
+            sqs::read(section, known, context).map(|sqs| PullOrigin::Sqs(Box::new(sqs)))
         }
         SourceKind::Poll => {
             poll::read(section, known, context).map(|poll| PullOrigin::Poll(Box::new(poll)))

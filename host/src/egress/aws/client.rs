@@ -4,6 +4,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use weir_core::time::Timestamp;
 
+use super::answers::{self, Complaint, ServiceWords};
 use super::signature::RequestSigner;
 use crate::config::AwsAccount;
 use crate::egress::endpoint::{HttpAnswer, HttpEndpoint};
@@ -43,12 +44,17 @@ impl AwsClient {
         Ok(Self { endpoint, signer: RequestSigner::new(account, service), mask })
     }
 
+    /// Sets the limit on the bytes of an answer.
+    pub(super) fn reading_up_to(self, bytes: usize) -> Self {
+        Self { endpoint: self.endpoint.reading_up_to(bytes), ..self }
+    }
+
     pub(super) fn link(&self) -> &ServerLink {
         self.endpoint.link()
     }
 
     /// A text of the server without the keys that may be repeated in it.
-    pub(super) fn masked(&self, text: &str) -> String {
+    fn masked(&self, text: &str) -> String {
         self.mask.covered(text)
     }
 
@@ -56,6 +62,26 @@ impl AwsClient {
     pub(super) async fn call(&self, call: Call, at: Timestamp) -> Result<HttpAnswer, SendOutcome> {
         let headers = self.headers(&call, at);
         self.endpoint.request(Method::POST, "/", headers, call.body).await
+    }
+
+    /// The outcome of a request that was refused.
+    pub(super) fn refused(&self, answer: &HttpAnswer, words: &ServiceWords) -> SendOutcome {
+        match Complaint::of_answer(&answer.body) {
+            Some(complaint) => self.outcome(complaint, answer, words),
+            None => answers::foreign(answer.status, words, self.link()),
+        }
+    }
+
+    /// The outcome of what the server says of a request, or of an entry of it.
+    pub(super) fn outcome(
+        &self,
+        complaint: Complaint,
+        answer: &HttpAnswer,
+        words: &ServiceWords,
+    ) -> SendOutcome {
+        let said = self.masked(&complaint.said);
+        let complaint = Complaint { said, ..complaint };
+        answers::outcome(&complaint, answer.status, words, self.link())
     }
 
     fn headers(&self, call: &Call, at: Timestamp) -> HeaderMap {

@@ -1,12 +1,14 @@
 //! The `sqs` and `sns` kinds of destination: batches of messages for a queue or a topic of AWS, of
 //! which each is settled by itself.
 //!
+//! `queue` takes messages of a queue, for sources.
 //! `entry` makes text and attributes of a message, `sqs` and `sns` have the requests and answers of
 //! the two, `signature` signs, `client` sends, and `answers` says what a refusal means.
 
 mod answers;
 mod client;
 mod entry;
+mod queue;
 mod signature;
 mod sns;
 mod sqs;
@@ -23,14 +25,14 @@ use weir_core::name::DestinationName;
 use weir_core::time::Timestamp;
 
 use super::batches::{Batches, each_by_itself};
-use super::endpoint::HttpAnswer;
 use super::outgoing::Outgoing;
 use super::transport::{SendOutcome, Subject, Transport};
 use crate::config::{DestinationKind, SnsSettings, SqsSettings};
 use crate::tls::roots::RootsError;
-use answers::{Complaint, EntryResult, ServiceWords};
+use answers::{EntryResult, ServiceWords};
 use client::{AwsClient, Call};
 use entry::BatchEntry;
+pub(crate) use queue::{QueueReader, ReceivedMessage};
 
 /// The most messages of one request, as the documents of SendMessageBatch and PublishBatch say.
 const BATCH_MAX: usize = 10;
@@ -136,7 +138,7 @@ impl AwsTransport {
         let answer = self.client.call(self.place.send(entries), at).await?;
         let words = self.place.words();
         if !answer.status.is_success() {
-            return Err(self.refused(&answer, words));
+            return Err(self.client.refused(&answer, words));
         }
         let results = self.place.results(&answer.body).filter(|results| !results.is_empty());
         let foreign = || answers::foreign(answer.status, words, self.client.link());
@@ -147,30 +149,11 @@ impl AwsTransport {
             };
             *place = Some(match refused {
                 None => SendOutcome::Accepted { receipt: None },
-                Some(complaint) => self.outcome(complaint, &answer, words),
+                Some(complaint) => self.client.outcome(complaint, &answer, words),
             });
         }
         let outcomes = outcomes.into_iter();
         Ok(outcomes.map(|outcome| outcome.unwrap_or_else(|| self.not_mentioned())).collect())
-    }
-
-    /// The outcome of a request that was refused.
-    fn refused(&self, answer: &HttpAnswer, words: &ServiceWords) -> SendOutcome {
-        match Complaint::of_answer(&answer.body) {
-            Some(complaint) => self.outcome(complaint, answer, words),
-            None => answers::foreign(answer.status, words, self.client.link()),
-        }
-    }
-
-    fn outcome(
-        &self,
-        complaint: Complaint,
-        answer: &HttpAnswer,
-        words: &ServiceWords,
-    ) -> SendOutcome {
-        let said = self.client.masked(&complaint.said);
-        let complaint = Complaint { said, ..complaint };
-        answers::outcome(&complaint, answer.status, words, self.client.link())
     }
 
     fn not_mentioned(&self) -> SendOutcome {
@@ -228,7 +211,7 @@ impl Transport for AwsTransport {
         };
         let words = ServiceWords { permission, ..*self.place.words() };
         if !answer.status.is_success() {
-            return self.refused(&answer, &words).for_check();
+            return self.client.refused(&answer, &words).for_check();
         }
         let is_seen = match &self.place {
             AwsPlace::Queue(_) => sqs::is_seen(&answer.body),

@@ -21,7 +21,8 @@ use crate::config::BrokerServer;
 use crate::guard::{ConnectTimeout, GuardedConnector};
 use crate::tls::roots::{self, RootsError};
 
-/// Bytes of an answer that are read: it has a few hundred for each message.
+/// Bytes of an answer that are read, unless a client expects more: it has a few hundred for each
+/// message.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// An unused connection is closed after this time, before the server does that.
 const IDLE_MAX: Duration = Duration::from_secs(15);
@@ -34,6 +35,7 @@ pub(super) struct HttpEndpoint {
     link: ServerLink,
     /// The host with its port, unless that is the usual one.
     host: String,
+    answer_max: usize,
 }
 
 /// A complete answer.
@@ -61,7 +63,12 @@ impl HttpEndpoint {
             port if port == usual => server.host.to_string(),
             port => format!("{}:{port}", server.host),
         };
-        Ok(Self { http, link, host })
+        Ok(Self { http, link, host, answer_max: ANSWER_BYTES_MAX })
+    }
+
+    /// Sets the limit on the bytes of an answer.
+    pub(super) fn reading_up_to(self, answer_max: usize) -> Self {
+        Self { answer_max, ..self }
     }
 
     pub(super) fn link(&self) -> &ServerLink {
@@ -99,10 +106,10 @@ impl HttpEndpoint {
         let response = self.http.request(request).await;
         let response = response.map_err(|error| self.link.unreached(&error))?;
         let status = response.status();
-        match Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await {
+        match Limited::new(response.into_body(), self.answer_max).collect().await {
             Ok(body) => Ok(HttpAnswer { status, body: body.to_bytes() }),
             Err(error) if error.is::<LengthLimitError>() => {
-                let most = ANSWER_BYTES_MAX;
+                let most = self.answer_max;
                 Err(self.link.unavailable(format_args!("its answer has more than {most} bytes")))
             }
             Err(error) => {

@@ -5,6 +5,7 @@ mod nats;
 mod poll;
 mod rabbitmq;
 mod redis;
+mod sqs;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -125,7 +126,12 @@ pub(crate) async fn reason(hub: &RunningHub) -> String {
 
 /// Runs `weir check --connect`. Returns true if it found nothing, and what it said.
 pub(crate) fn checked(config: &str) -> (bool, String) {
-    let (folder, _) = TestHub::new().config(config).written();
+    checked_in(TestHub::new().config(config))
+}
+
+/// The same, with the other files of a hub.
+pub(crate) fn checked_in(hub: TestHub) -> (bool, String) {
+    let (folder, _) = hub.written();
     let file = folder.path().join("weir.toml");
     let out = weir().args(["check", "--connect", "--config"]).arg(file).output().unwrap();
     let said = [out.stdout, out.stderr].concat();

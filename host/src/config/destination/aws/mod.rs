@@ -12,7 +12,7 @@ use weir_core::verify::Secret;
 pub use sns::SnsSettings;
 pub(super) use sns::read as read_sns;
 pub use sqs::SqsSettings;
-pub(super) use sqs::read as read_sqs;
+pub(in crate::config) use sqs::read as read_sqs;
 
 use super::server::{self, BrokerServer};
 use super::{DestinationDefaults, read_allow};
@@ -42,7 +42,7 @@ pub struct AwsAccount {
 }
 
 impl AwsAccount {
-    pub(super) fn secrets(&self) -> impl Iterator<Item = &Secret> {
+    pub(in crate::config) fn secrets(&self) -> impl Iterator<Item = &Secret> {
         std::iter::once(&self.secret_access_key).chain(&self.session_token)
     }
 }

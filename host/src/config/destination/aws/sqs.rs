@@ -20,8 +20,8 @@ pub struct SqsSettings {
     pub is_fifo: bool,
 }
 
-/// Reads the settings of a destination of this kind.
-pub(in crate::config::destination) fn read(
+/// Reads the queue, and the account that it is asked with.
+pub(in crate::config) fn read(
     section: &mut Section<'_>,
     defaults: &DestinationDefaults,
     trust: &TrustedRoots,
