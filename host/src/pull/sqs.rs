@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use weir_core::time::Clock;
 
 use super::message::{add_header, set_content_type};
-use super::session::{MessageServer, PullSession, Reason};
+use super::session::{MessageServer, PullSession, Reason, reason};
 use crate::config::SqsPull;
 use crate::egress::aws::{QueueReader, ReceivedMessage};
 use crate::ingress::{MessageId, PulledMessage};
@@ -69,7 +69,7 @@ impl MessageServer for SqsServer {
     }
 
     async fn check(&self) -> Result<(), Reason> {
-        self.reader.look().await
+        self.reader.look().await.map_err(reason)
     }
 }
 
@@ -83,7 +83,8 @@ impl PullSession for SqsSession {
         let mut messages: Vec<ReceivedMessage> = Vec::new();
         while messages.len() < self.prefetch {
             let asked = self.prefetch - messages.len();
-            let mut more = self.reader.receive(asked, wait, self.claim_after).await?;
+            let received = self.reader.receive(asked, wait, self.claim_after).await;
+            let mut more = received.map_err(reason)?;
             if more.is_empty() {
                 break;
             }
@@ -103,8 +104,8 @@ impl PullSession for SqsSession {
                 .map(|(receipt, _)| receipt.as_str())
                 .collect()
         };
-        self.reader.delete(&of(true)).await?;
-        self.reader.give_back(&of(false)).await
+        self.reader.delete(&of(true)).await.map_err(reason)?;
+        self.reader.give_back(&of(false)).await.map_err(reason)
     }
 }
 

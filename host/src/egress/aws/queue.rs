@@ -19,9 +19,6 @@ use crate::tls::roots::RootsError;
 /// Bytes of an answer: ten of the largest messages, whose characters may each be six bytes of JSON.
 const ANSWER_BYTES_MAX: usize = 64 * MIB;
 
-/// The reason why a queue cannot be used, and what to do.
-type Reason = Box<str>;
-
 /// Takes messages of one queue.
 pub(crate) struct QueueReader {
     client: AwsClient,
@@ -46,7 +43,7 @@ impl QueueReader {
     }
 
     /// Looks whether the queue is there.
-    pub(crate) async fn look(&self) -> Result<(), Reason> {
+    pub(crate) async fn look(&self) -> Result<(), SendOutcome> {
         let words = words("sqs:GetQueueAttributes, for this check,");
         let answer = self.ask(sqs::look(&self.queue), &words).await?;
         match sqs::is_seen(&answer.body) {
@@ -62,7 +59,7 @@ impl QueueReader {
         most: usize,
         wait: Duration,
         hidden: Duration,
-    ) -> Result<Vec<ReceivedMessage>, Reason> {
+    ) -> Result<Vec<ReceivedMessage>, SendOutcome> {
         let call = sqs::receive(&self.queue, most.min(BATCH_MAX), wait, hidden);
         let words = words("sqs:ReceiveMessage");
         let answer = self.ask(call, &words).await?;
@@ -70,12 +67,12 @@ impl QueueReader {
     }
 
     /// Deletes messages.
-    pub(crate) async fn delete(&self, receipts: &[&str]) -> Result<(), Reason> {
+    pub(crate) async fn delete(&self, receipts: &[&str]) -> Result<(), SendOutcome> {
         self.settle(receipts, sqs::delete, words("sqs:DeleteMessage")).await
     }
 
     /// Shows messages to other readers at once.
-    pub(crate) async fn give_back(&self, receipts: &[&str]) -> Result<(), Reason> {
+    pub(crate) async fn give_back(&self, receipts: &[&str]) -> Result<(), SendOutcome> {
         self.settle(receipts, sqs::give_back, words("sqs:ChangeMessageVisibility")).await
     }
 
@@ -86,15 +83,15 @@ impl QueueReader {
         receipts: &[&str],
         call: impl Fn(&SqsSettings, &[&str]) -> Call,
         words: ServiceWords,
-    ) -> Result<(), Reason> {
+    ) -> Result<(), SendOutcome> {
         for some in receipts.chunks(BATCH_MAX) {
             let answer = self.ask(call(&self.queue, some), &words).await?;
             let results = sqs::results(&answer.body);
             for EntryResult { refused, .. } in
                 results.ok_or_else(|| self.foreign(&answer, &words))?
             {
-                if let Some(complaint) = refused {
-                    let reason = of_outcome(self.client.outcome(complaint, &answer, &words));
+                let Some(complaint) = refused else { continue };
+                if let Err(reason) = self.client.outcome(complaint, &answer, &words).for_check() {
                     let queue = &*self.queue.queue;
                     tracing::warn!(queue, reason, "a message of a queue comes again");
                 }
@@ -103,23 +100,19 @@ impl QueueReader {
         Ok(())
     }
 
-    async fn ask(&self, call: Call, words: &ServiceWords) -> Result<HttpAnswer, Reason> {
-        let answer = self.client.call(call, self.clock.now()).await.map_err(of_outcome)?;
+    async fn ask(&self, call: Call, words: &ServiceWords) -> Result<HttpAnswer, SendOutcome> {
+        let answer = self.client.call(call, self.clock.now()).await?;
         match answer.status.is_success() {
             true => Ok(answer),
-            false => Err(of_outcome(self.client.refused(&answer, words))),
+            false => Err(self.client.refused(&answer, words)),
         }
     }
 
-    fn foreign(&self, answer: &HttpAnswer, words: &ServiceWords) -> Reason {
-        of_outcome(answers::foreign(answer.status, words, self.client.link()))
+    fn foreign(&self, answer: &HttpAnswer, words: &ServiceWords) -> SendOutcome {
+        answers::foreign(answer.status, words, self.client.link())
     }
 }
 
 fn words(permission: &'static str) -> ServiceWords {
     ServiceWords { permission, ..QUEUE }
-}
-
-fn of_outcome(outcome: SendOutcome) -> Reason {
-    outcome.for_check().err().unwrap_or_default()
 }
