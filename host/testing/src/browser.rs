@@ -5,7 +5,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use bytes::Bytes;
@@ -60,16 +60,7 @@ impl Browser {
             return None;
         };
         let profile = tempfile::tempdir().unwrap();
-        let mut driver = Command::new(driver)
-            .args(["--port=0", "--log-level=SEVERE"])
-            .env("HOME", profile.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        let port = port_of(&mut driver);
+        let (driver, port) = start_driver(&driver, profile.path());
         let client = Client::builder(TokioExecutor::new()).build_http();
         let mut browser =
             Self { driver, base: format!("http://127.0.0.1:{port}"), client, _profile: profile };
@@ -264,14 +255,44 @@ impl Drop for Browser {
     }
 }
 
-/// The port that the driver chose, from the line that it prints.
-fn port_of(driver: &mut Child) -> u16 {
+/// Starts the driver, and finds its port.
+///
+/// The driver takes a free port of IPv4, and then the same port of IPv6. Another program may have that
+/// one, and the driver ends; so it is started again.
+fn start_driver(program: &Path, home: &Path) -> (Child, u16) {
+    let mut said = String::new();
+    for _ in 0..10 {
+        let mut driver = Command::new(program)
+            .args(["--port=0", "--log-level=SEVERE"])
+            .env("HOME", home)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        match port_of(&mut driver) {
+            Ok(port) => return (driver, port),
+            Err(lines) => said = lines,
+        }
+        drop(driver.wait());
+    }
+    panic!("the browser's driver did not start. It said:\n{said}");
+}
+
+/// The port that the driver chose, from the line that it prints. Without one, all that it printed.
+fn port_of(driver: &mut Child) -> Result<u16, String> {
     let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-    let port = |line: String| {
-        let (_, port) = line.split_once("started successfully on port ")?;
-        port.trim_end_matches('.').parse().ok()
-    };
-    lines.map_while(Result::ok).find_map(port).unwrap()
+    let mut said = String::new();
+    for line in lines.map_while(Result::ok) {
+        let port = line.split_once("started successfully on port ");
+        if let Some(port) = port.and_then(|(_, port)| port.trim_end_matches('.').parse().ok()) {
+            return Ok(port);
+        }
+        said.push_str(&line);
+        said.push('\n');
+    }
+    Err(said)
 }
 
 /// The bytes of a text in base64.
