@@ -257,8 +257,8 @@ impl Drop for Browser {
 
 /// Starts the driver, and finds its port.
 ///
-/// The driver takes a free port of IPv4, and then the same port of IPv6. Another program may have that
-/// one, and the driver ends; so it is started again.
+/// The driver takes a free port of IPv4, and then the same port of IPv6. Another program may have
+/// that one, and the driver ends; so it is started again.
 fn start_driver(program: &Path, home: &Path) -> (Child, u16) {
     let mut said = String::new();
     for _ in 0..10 {
