@@ -81,9 +81,10 @@ pub use alert_style::AlertStyle;
 pub use alerts::AlertSettings;
 pub use destination::{
     AcceptedStatuses, Authorization, AwsAccount, BrokerServer, Destination, DestinationKind,
-    FileSettings, FileSync, MessageFact, MqttSettings, NamePattern, NatsSettings, OAuthClient,
-    PostgresSettings, RabbitSettings, RedisKey, RedisSettings, Signing, SnsSettings, SqsSettings,
-    TransportSettings, Webhook, WebhookAuth,
+    FileSettings, FileSync, KafkaSettings, MessageFact, MqttSettings, NamePattern, NatsSettings,
+    OAuthClient, PostgresSettings, PubSubSettings, RabbitSettings, RedisKey, RedisSettings,
+    SaslMechanism, ServiceAccount, Signing, SnsSettings, SqsSettings, TransportSettings, Webhook,
+    WebhookAuth,
 };
 pub use development::{DEVELOPMENT_SECRETS_FILE, development};
 pub use effective::{EffectiveSetting, SettingsFile};

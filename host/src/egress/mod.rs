@@ -4,11 +4,10 @@
 //! and `forwarding` make the message of it, a `transport` sends it, and `decide` says what the end
 //! of the send means. `answers` makes events of responses, and `styled` makes messages for chat
 //! services of alerts. `webhook`, `inbox`, `stdout`, `file`, `redis`, `nats`, `rabbitmq`,
-//! `postgres`, `mqtt` and `aws` (for `sqs` and `sns`) are the transports; they share `server` (a
-//! kept connection), `endpoint` (an HTTP interface), `facts` (the message beside its body) and
-//! `batches`. `live_destinations` has all that are in force, `runtime` is one of them at work, and
-//! `check` connects without sending. `fetch` gets
-//! documents for the hub itself.
+//! `postgres`, `mqtt`, `aws` (for `sqs` and `sns`), `pubsub` and `kafka` are the transports; they
+//! share `server` (a kept connection), `endpoint` (an HTTP interface), `facts` (the message beside
+//! its body) and `batches`. `live_destinations` has all that are in force, `runtime` is one of them
+//! at work, and `check` connects without sending. `fetch` gets documents for the hub itself.
 //!
 //! Not here: retry delays (the retry policy has them) and SQL.
 
@@ -23,11 +22,13 @@ pub mod fetch;
 mod file;
 mod forwarding;
 mod inbox;
+mod kafka;
 mod live_destinations;
 mod mqtt;
 pub(crate) mod nats;
 mod outgoing;
 mod postgres;
+mod pubsub;
 pub(crate) mod rabbitmq;
 pub(crate) mod redis;
 mod runtime;
@@ -68,10 +69,12 @@ use aws::{AwsPlace, AwsTransport};
 use file::FileTransport;
 use forwarding::HeaderForwarding;
 use inbox::InboxTransport;
+use kafka::KafkaTransport;
 use live_destinations::{LiveDestinations, Replaced};
 use mqtt::MqttTransport;
 use nats::NatsTransport;
 use postgres::PostgresTransport;
+use pubsub::PubSubTransport;
 use rabbitmq::RabbitTransport;
 use send::{Dispatcher, SendJob};
 use server::ConnectionTasks;
@@ -289,6 +292,10 @@ fn transport(
         TransportSettings::Sns(sns) => {
             aws_transport(AwsPlace::Topic((**sns).clone()), destination, hops)?
         }
+        TransportSettings::PubSub(pubsub) => {
+            Box::new(PubSubTransport::new(pubsub, destination.concurrency, hops.clone())?)
+        }
+        TransportSettings::Kafka(kafka) => Box::new(KafkaTransport::new(kafka, hops.clone())?),
     })
 }
 

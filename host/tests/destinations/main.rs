@@ -18,10 +18,12 @@ mod aws;
 #[expect(dead_code, reason = "not every fault is needed here")]
 mod faults;
 mod file;
+mod kafka;
 mod mqtt;
 mod nats;
 mod outage;
 mod postgres;
+mod pubsub;
 mod pull;
 mod rabbitmq;
 mod redis;

@@ -6,10 +6,12 @@
 pub(super) mod aws;
 mod file;
 mod inbox;
+mod kafka;
 mod mqtt;
 pub(super) mod nats;
 mod pattern;
 mod postgres;
+mod pubsub;
 pub(super) mod rabbitmq;
 pub(super) mod redis;
 pub(super) mod server;
@@ -31,10 +33,12 @@ pub use self::redis::{RedisKey, RedisSettings};
 pub use aws::{AwsAccount, SnsSettings, SqsSettings};
 pub use file::{FileSettings, FileSync};
 pub(super) use inbox::built_in as inbox;
+pub use kafka::{KafkaSettings, SaslMechanism};
 pub use mqtt::MqttSettings;
 pub use nats::NatsSettings;
 pub use pattern::NamePattern;
 pub use postgres::{MessageFact, PostgresSettings};
+pub use pubsub::{PubSubSettings, ServiceAccount};
 pub use rabbitmq::RabbitSettings;
 pub use server::BrokerServer;
 pub use webhook::{AcceptedStatuses, Authorization, OAuthClient, Signing, Webhook, WebhookAuth};
@@ -85,6 +89,8 @@ pub enum TransportSettings {
     Mqtt(Box<MqttSettings>),
     Sqs(Box<SqsSettings>),
     Sns(Box<SnsSettings>),
+    PubSub(Box<PubSubSettings>),
+    Kafka(Box<KafkaSettings>),
 }
 
 impl TransportSettings {
@@ -102,6 +108,8 @@ impl TransportSettings {
             Self::Mqtt(_) => DestinationKind::Mqtt,
             Self::Sqs(_) => DestinationKind::Sqs,
             Self::Sns(_) => DestinationKind::Sns,
+            Self::PubSub(_) => DestinationKind::PubSub,
+            Self::Kafka(_) => DestinationKind::Kafka,
         }
     }
 
@@ -133,6 +141,8 @@ impl TransportSettings {
             }
             Self::Sqs(sqs) => format!("{} queue {}", sqs.account.server.address(), sqs.queue),
             Self::Sns(sns) => format!("{} topic {}", sns.account.server.address(), sns.topic),
+            Self::PubSub(pubsub) => format!("{} {}", pubsub.server.address(), pubsub.topic),
+            Self::Kafka(kafka) => format!("{} topic {}", kafka.addresses(), kafka.topic.text()),
         }
     }
 
@@ -146,6 +156,9 @@ impl TransportSettings {
             Self::Postgres(postgres) => Some(&postgres.server),
             Self::Mqtt(mqtt) => Some(&mqtt.server),
             Self::Sqs(_) | Self::Sns(_) => self.account().map(|account| &account.server),
+            Self::PubSub(pubsub) => Some(&pubsub.server),
+            // All have the same settings beside their addresses.
+            Self::Kafka(kafka) => kafka.servers.first(),
         }
     }
 
@@ -163,6 +176,7 @@ impl TransportSettings {
         let password = self.server().and_then(|server| server.password.as_ref());
         let token = match self {
             Self::Nats(nats) => nats.token.as_ref(),
+            Self::PubSub(pubsub) => pubsub.account.as_ref().map(|account| &account.private_key),
             _ => None,
         };
         let keys = self.account().into_iter().flat_map(AwsAccount::secrets);
@@ -200,10 +214,14 @@ pub enum DestinationKind {
     Sqs,
     /// Messages are published to a topic of AWS.
     Sns,
+    /// Messages are published to a topic of Google Cloud Pub/Sub.
+    PubSub,
+    /// Messages are appended to a topic of Kafka.
+    Kafka,
 }
 
 impl DestinationKind {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Webhook,
         Self::Inbox,
         Self::Stdout,
@@ -215,6 +233,8 @@ impl DestinationKind {
         Self::Mqtt,
         Self::Sqs,
         Self::Sns,
+        Self::PubSub,
+        Self::Kafka,
     ];
 
     #[must_use]
@@ -231,6 +251,8 @@ impl DestinationKind {
             Self::Mqtt => "mqtt",
             Self::Sqs => "sqs",
             Self::Sns => "sns",
+            Self::PubSub => "pubsub",
+            Self::Kafka => "kafka",
         }
     }
 
@@ -411,6 +433,10 @@ fn beside_webhook(
             .map(|sqs| TransportSettings::Sqs(Box::new(sqs))),
         DestinationKind::Sns => aws::read_sns(section, defaults, trust, context)
             .map(|sns| TransportSettings::Sns(Box::new(sns))),
+        DestinationKind::PubSub => pubsub::read(section, defaults, trust, context)
+            .map(|pubsub| TransportSettings::PubSub(Box::new(pubsub))),
+        DestinationKind::Kafka => kafka::read(section, defaults, trust, context)
+            .map(|kafka| TransportSettings::Kafka(Box::new(kafka))),
     }
 }
 

@@ -9,7 +9,7 @@ use weir_core::verify::Secret;
 use super::{DestinationDefaults, read_allow, timeout_ok};
 use crate::config::context::LoadContext;
 use crate::config::tree::Section;
-use crate::config::url::reachable;
+use crate::config::url::{self, reachable};
 use crate::config::{secret, trust};
 use crate::guard::AllowedNetworks;
 use crate::tls::TrustedRoots;
@@ -79,6 +79,65 @@ pub(in crate::config) fn read(
     let path = uri.path().strip_prefix('/').unwrap_or_default().to_owned();
     let timeout = timeout?;
     Some((BrokerServer { scheme, host, port, tls, user, password, timeout, allow, trust }, path))
+}
+
+/// Another server with the settings of the first one.
+///
+/// # Errors
+/// The problem, for people.
+pub(super) fn beside(
+    text: &str,
+    form: &ServerUrlForm,
+    first: &BrokerServer,
+) -> Result<BrokerServer, String> {
+    let (uri, (scheme, _, port)) = parsed(text, form)?;
+    if scheme != first.scheme {
+        return Err(format!("must start with {}:// as url does", first.scheme));
+    }
+    if !matches!(uri.path(), "" | "/") {
+        return Err("ends with a path; write only the host and the port".into());
+    }
+    let host = uri.host().unwrap_or_default().into();
+    Ok(BrokerServer { host, port: uri.port_u16().unwrap_or(port), ..first.clone() })
+}
+
+/// Reads the rest of a server with an HTTP interface: its time limit, permitted addresses and
+/// authorities. `endpoint` is its URL, with the key that says it.
+pub(super) fn at_endpoint(
+    section: &mut Section<'_>,
+    (key, endpoint): (&'static str, Option<&Uri>),
+    defaults: &DestinationDefaults,
+    trust: &TrustedRoots,
+    context: &LoadContext<'_>,
+) -> Option<BrokerServer> {
+    let timeout = timeout(section, defaults);
+    let allow = read_allow(section, context.mode.is_development());
+    reachable(section, key, endpoint, allow);
+    let trust = trust::with_ca(trust, section, context);
+    let (endpoint, timeout) = (endpoint?, timeout?);
+    let tls = endpoint.scheme_str() == Some("https");
+    let (scheme, port) = if tls { ("https", 443) } else { ("http", 80) };
+    let host = endpoint.host()?.into();
+    let port = endpoint.port_u16().unwrap_or(port);
+    let (user, password) = (None, None);
+    Some(BrokerServer { scheme, host, port, tls, user, password, timeout, allow, trust })
+}
+
+/// The endpoint that the file names. The inner `None` is one that is wrong.
+pub(super) fn own_endpoint(section: &mut Section<'_>) -> Option<Option<Uri>> {
+    let text = section.maybe::<String>("endpoint");
+    if !section.has("endpoint") {
+        return None;
+    }
+    let wrong = |what: String| {
+        section.problem("endpoint", what);
+        None
+    };
+    Some(text.and_then(|text| match url::endpoint(&text) {
+        Ok(uri) if uri.path() == "/" && uri.query().is_none() => Some(uri),
+        Ok(_) => wrong("may have no path and no query, because requests go to its root".into()),
+        Err(what) => wrong(what),
+    }))
 }
 
 /// Reads `timeout`.

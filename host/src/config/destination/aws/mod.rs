@@ -4,8 +4,6 @@
 mod sns;
 mod sqs;
 
-use std::time::Duration;
-
 use http::Uri;
 use weir_core::verify::Secret;
 
@@ -14,13 +12,11 @@ pub(super) use sns::read as read_sns;
 pub use sqs::SqsSettings;
 pub(in crate::config) use sqs::read as read_sqs;
 
+use super::DestinationDefaults;
 use super::server::{self, BrokerServer};
-use super::{DestinationDefaults, read_allow};
 use crate::config::context::LoadContext;
+use crate::config::secret;
 use crate::config::tree::Section;
-use crate::config::url::{endpoint, reachable};
-use crate::config::{secret, trust};
-use crate::guard::AllowedNetworks;
 use crate::tls::TrustedRoots;
 
 /// Longest id of a key, in bytes, as the API of IAM limits it.
@@ -62,7 +58,7 @@ fn account(
     trust: &TrustedRoots,
     context: &LoadContext<'_>,
 ) -> Option<AwsAccount> {
-    let (endpoint_key, endpoint) = match own_endpoint(section) {
+    let (endpoint_key, endpoint) = match server::own_endpoint(section) {
         Some(own) => ("endpoint", own),
         None => (key, place.as_ref().and_then(|place| place.endpoint.clone())),
     };
@@ -70,54 +66,21 @@ fn account(
     let access_key_id = access_key_id(section, context);
     let secret_access_key = required(section, "secret_access_key", context);
     let session_token = session_token(section, context);
-    let timeout = server::timeout(section, defaults);
-    let allow = read_allow(section, context.mode.is_development());
-    reachable(section, endpoint_key, endpoint.as_ref(), allow);
-    let trust = trust::with_ca(trust, section, context);
+    let server =
+        server::at_endpoint(section, (endpoint_key, endpoint.as_ref()), defaults, trust, context);
     // The name itself was wrong.
     place?;
-    let Some(endpoint) = endpoint else {
+    if endpoint.is_none() {
         section.problem("endpoint", "is needed, because the name does not say where the server is");
         return None;
-    };
+    }
     Some(AwsAccount {
-        server: server_at(&endpoint, timeout?, allow, trust)?,
+        server: server?,
         region: region?.into(),
         access_key_id: access_key_id?.into(),
         secret_access_key: secret_access_key?,
         session_token: session_token?,
     })
-}
-
-fn server_at(
-    endpoint: &Uri,
-    timeout: Duration,
-    allow: AllowedNetworks,
-    trust: TrustedRoots,
-) -> Option<BrokerServer> {
-    let tls = endpoint.scheme_str() == Some("https");
-    let (scheme, port) = if tls { ("https", 443) } else { ("http", 80) };
-    let host = endpoint.host()?.into();
-    let port = endpoint.port_u16().unwrap_or(port);
-    let (user, password) = (None, None);
-    Some(BrokerServer { scheme, host, port, tls, user, password, timeout, allow, trust })
-}
-
-/// The endpoint that the file names. The inner `None` is one that is wrong.
-fn own_endpoint(section: &mut Section<'_>) -> Option<Option<Uri>> {
-    let text = section.maybe::<String>("endpoint");
-    if !section.has("endpoint") {
-        return None;
-    }
-    let wrong = |what: String| {
-        section.problem("endpoint", what);
-        None
-    };
-    Some(text.and_then(|text| match endpoint(&text) {
-        Ok(uri) if uri.path() == "/" && uri.query().is_none() => Some(uri),
-        Ok(_) => wrong("may have no path and no query, because requests go to its root".into()),
-        Err(what) => wrong(what),
-    }))
 }
 
 fn region(section: &mut Section<'_>, key: &str, place: Option<&NamedPlace>) -> Option<String> {
