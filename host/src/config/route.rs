@@ -88,7 +88,7 @@ fn one(
     let when = expression::read(&mut section, "when", Condition::parse).map(Arc::new);
     let order_by = expression::read(&mut section, "order_by", OrderKey::parse).map(Arc::new);
     let mut template = MessageTemplate::default();
-    for part in TemplatePart::ALL {
+    for part in TemplatePart::ALL.iter().copied() {
         expression::read(&mut section, part.as_str(), |text| template.set(part, text));
     }
     let kind = to.as_ref().and_then(|to| Some(valid.get(to)?.transport.kind()));

@@ -95,13 +95,13 @@ fn every_key_is_documented_and_every_example_is_valid() {
     fs::create_dir(path("schemas")).unwrap();
     fs::write(path("schemas/order.json"), r#"{"type":"object"}"#).unwrap();
     let made = rcgen::generate_simple_self_signed(["hub".to_owned()]).unwrap();
-    fs::write(path("tls/hooks.pem"), made.cert.pem()).unwrap();
-    fs::write(path("tls/clients.pem"), made.cert.pem()).unwrap();
-    fs::write(path("tls/private-ca.pem"), made.cert.pem()).unwrap();
-    fs::write(path("tls/hub.pem"), made.cert.pem()).unwrap();
+    for certificate in ["tls/hooks.pem", "tls/clients.pem", "tls/private-ca.pem", "tls/hub.pem"] {
+        fs::write(path(certificate), made.cert.pem()).unwrap();
+    }
     for key in ["tls/hooks.key", "tls/hub.key"] {
         fs::write(path(key), made.signing_key.serialize_pem()).unwrap();
     }
+    fs::write(path("key.json"), super::destination::test_key_file()).unwrap();
     let report = Report::new("weir.toml", &text);
     let tree = parse(&text, &report);
     let context = LoadContext {

@@ -6,39 +6,24 @@
 use serde_json::{Value, json};
 
 use super::text::{AlertSeverity, AlertText};
+use crate::word_enum;
 
 /// Characters of a summary at PagerDuty.
 const SUMMARY_CHARS_MAX: usize = 1_024;
 /// Characters of the texts of the others: the smallest of their limits.
 const TEXT_CHARS_MAX: usize = 3_500;
 
-/// The service that an alert is made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AlertFormat {
-    Slack,
-    Discord,
-    Teams,
-    PagerDuty,
+word_enum! {
+    /// The service that an alert is made for.
+    AlertFormat {
+        Slack = "slack",
+        Discord = "discord",
+        Teams = "teams",
+        PagerDuty = "pagerduty",
+    }
 }
 
 impl AlertFormat {
-    pub const ALL: [Self; 4] = [Self::Slack, Self::Discord, Self::Teams, Self::PagerDuty];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Slack => "slack",
-            Self::Discord => "discord",
-            Self::Teams => "teams",
-            Self::PagerDuty => "pagerduty",
-        }
-    }
-
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|format| format.as_str() == word)
-    }
-
     /// The JSON document for an alert. `console` is the URL of the console; `key` the routing key,
     /// which only PagerDuty needs.
     #[must_use]

@@ -15,6 +15,7 @@ use crate::bounds::{
     EFFECT_HEADER_NAME_BYTES_MAX, EFFECT_HEADER_VALUE_BYTES_MAX, EFFECT_HEADERS_MAX, MIB,
 };
 use crate::reserved_headers::reserved_header;
+use crate::word_enum;
 
 /// Largest body that an expression makes. A larger one is forwarded unchanged instead.
 const BODY_BYTES_MAX: usize = MIB;
@@ -24,28 +25,14 @@ const CONTENT_TYPE_BYTES_MAX: usize = 200;
 /// Longest path: with a host it stays below what servers accept as a URL.
 const PATH_BYTES_MAX: usize = 2_048;
 
-/// A part of a message that an expression makes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TemplatePart {
-    Body,
-    Headers,
-    ContentType,
-    /// The path below the URL of a webhook.
-    Path,
-}
-
-impl TemplatePart {
-    pub const ALL: [Self; 4] = [Self::Body, Self::Headers, Self::ContentType, Self::Path];
-
-    /// The key of the configuration.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Body => "body",
-            Self::Headers => "headers",
-            Self::ContentType => "content_type",
-            Self::Path => "path",
-        }
+word_enum! {
+    /// A part of a message that an expression makes, by the key of the configuration.
+    TemplatePart {
+        Body = "body",
+        Headers = "headers",
+        ContentType = "content_type",
+        /// The path below the URL of a webhook.
+        Path = "path",
     }
 }
 

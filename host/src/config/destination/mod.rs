@@ -18,7 +18,6 @@ pub(super) mod server;
 mod webhook;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +27,7 @@ use weir_core::delivery::OnBlocked;
 use weir_core::name::DestinationName;
 use weir_core::rate::Rate;
 use weir_core::retry::RetryPolicy;
+use weir_core::word_enum;
 
 pub use self::redis::{RedisKey, RedisSettings};
 pub use aws::{AwsAccount, SnsSettings, SqsSettings};
@@ -38,6 +38,8 @@ pub use mqtt::MqttSettings;
 pub use nats::NatsSettings;
 pub use pattern::NamePattern;
 pub use postgres::{MessageFact, PostgresSettings};
+#[cfg(test)]
+pub(super) use pubsub::testing::key_file as test_key_file;
 pub use pubsub::{PubSubSettings, ServiceAccount};
 pub use rabbitmq::RabbitSettings;
 pub use server::BrokerServer;
@@ -189,82 +191,35 @@ fn origin(url: &http::Uri) -> String {
     format!("{scheme}://{}", url.authority().map_or("", http::uri::Authority::as_str))
 }
 
-/// The kinds of destinations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DestinationKind {
-    /// An HTTP endpoint that messages are posted to.
-    Webhook,
-    /// Messages are kept in memory, for development.
-    Inbox,
-    /// Messages are written to the standard output, one JSON line each.
-    Stdout,
-    /// Messages are appended to a file, one JSON line each.
-    File,
-    /// Messages are added to a stream or list of Redis, or published.
-    Redis,
-    /// Messages are published to a subject of NATS, for a stream or without one.
-    Nats,
-    /// Messages are published to an exchange or queue of RabbitMQ.
-    RabbitMq,
-    /// A statement is run for each message.
-    Postgres,
-    /// Messages are published to a topic of MQTT.
-    Mqtt,
-    /// Messages are sent to a queue of AWS.
-    Sqs,
-    /// Messages are published to a topic of AWS.
-    Sns,
-    /// Messages are published to a topic of Google Cloud Pub/Sub.
-    PubSub,
-    /// Messages are appended to a topic of Kafka.
-    Kafka,
-}
-
-impl DestinationKind {
-    pub const ALL: [Self; 13] = [
-        Self::Webhook,
-        Self::Inbox,
-        Self::Stdout,
-        Self::File,
-        Self::Redis,
-        Self::Nats,
-        Self::RabbitMq,
-        Self::Postgres,
-        Self::Mqtt,
-        Self::Sqs,
-        Self::Sns,
-        Self::PubSub,
-        Self::Kafka,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Webhook => "webhook",
-            Self::Inbox => "inbox",
-            Self::Stdout => "stdout",
-            Self::File => "file",
-            Self::Redis => "redis",
-            Self::Nats => "nats",
-            Self::RabbitMq => "rabbitmq",
-            Self::Postgres => "postgres",
-            Self::Mqtt => "mqtt",
-            Self::Sqs => "sqs",
-            Self::Sns => "sns",
-            Self::PubSub => "pubsub",
-            Self::Kafka => "kafka",
-        }
-    }
-
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
-    }
-}
-
-impl fmt::Display for DestinationKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+word_enum! {
+    /// The kinds of destinations.
+    DestinationKind {
+        /// An HTTP endpoint that messages are posted to.
+        Webhook = "webhook",
+        /// Messages are kept in memory, for development.
+        Inbox = "inbox",
+        /// Messages are written to the standard output, one JSON line each.
+        Stdout = "stdout",
+        /// Messages are appended to a file, one JSON line each.
+        File = "file",
+        /// Messages are added to a stream or list of Redis, or published.
+        Redis = "redis",
+        /// Messages are published to a subject of NATS, for a stream or without one.
+        Nats = "nats",
+        /// Messages are published to an exchange or queue of RabbitMQ.
+        RabbitMq = "rabbitmq",
+        /// A statement is run for each message.
+        Postgres = "postgres",
+        /// Messages are published to a topic of MQTT.
+        Mqtt = "mqtt",
+        /// Messages are sent to a queue of AWS.
+        Sqs = "sqs",
+        /// Messages are published to a topic of AWS.
+        Sns = "sns",
+        /// Messages are published to a topic of Google Cloud Pub/Sub.
+        PubSub = "pubsub",
+        /// Messages are appended to a topic of Kafka.
+        Kafka = "kafka",
     }
 }
 

@@ -135,10 +135,29 @@ fn is_topic(name: &str) -> bool {
 }
 
 #[cfg(test)]
+pub(super) mod testing {
+    //! Key files for tests.
+
+    const KEY: &str = include_str!("../../../core/tests/providers/rsa-private.pem");
+
+    /// A key file that can be used.
+    pub(in crate::config) fn key_file() -> String {
+        key_file_with("service_account", KEY)
+    }
+
+    pub(super) fn key_file_with(kind: &str, key: &str) -> String {
+        serde_json::json!({ "type": kind, "client_email": "hub@shop-1.iam.gserviceaccount.com",
+            "private_key_id": "k1", "private_key": key, "project_id": "shop-1" })
+        .to_string()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
+    use super::testing::{key_file, key_file_with};
     use super::*;
     use crate::config::load::from_text;
     use crate::config::{Mode, TransportSettings};
@@ -158,12 +177,6 @@ mod tests {
             }
             Err(errors) => Err(errors.problems.into_iter().map(|p| p.to_string()).collect()),
         }
-    }
-
-    fn key_file(kind: &str, key: &str) -> String {
-        serde_json::json!({ "type": kind, "client_email": "hub@shop-1.iam.gserviceaccount.com",
-            "private_key_id": "k1", "private_key": key, "project_id": "shop-1" })
-        .to_string()
     }
 
     #[test]
@@ -188,12 +201,24 @@ mod tests {
     }
 
     #[test]
+    fn a_key_file_says_the_account() {
+        let settings = format!("{TOPIC}\ncredentials = {{ env = \"KEY\" }}");
+        let made = read(&settings, &key_file()).unwrap();
+        assert_eq!(made.server.address(), "https://pubsub.googleapis.com:443");
+        let account = made.account.unwrap();
+        assert_eq!(
+            (&*account.email, &*account.key_id),
+            ("hub@shop-1.iam.gserviceaccount.com", "k1")
+        );
+    }
+
+    #[test]
     fn a_key_file_that_cannot_be_used_is_refused_and_not_repeated() {
         let settings = format!("{TOPIC}\ncredentials = {{ env = \"KEY\" }}");
         for (file, what) in [
             ("hunter2".to_owned(), "JSON with type"),
-            (key_file("authorized_user", "hunter2"), "another type"),
-            (key_file("service_account", "hunter2"), "not an RSA key"),
+            (key_file_with("authorized_user", "hunter2"), "another type"),
+            (key_file_with("service_account", "hunter2"), "not an RSA key"),
         ] {
             let said = read(&settings, &file).unwrap_err().join(" ");
             assert!(said.contains(what) && !said.contains("hunter2"), "{said}");

@@ -74,3 +74,55 @@ impl TokenSigner {
         Some(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ring::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+    use rustls::pki_types::PrivatePkcs8KeyDer;
+    use rustls::pki_types::pem::PemObject as _;
+    use weir_core::verify::Secret;
+
+    use super::*;
+
+    const KEY: &str = include_str!("../../../core/tests/providers/rsa-private.pem");
+
+    fn signer() -> TokenSigner {
+        let key = PrivatePkcs8KeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
+        TokenSigner::new(ServiceAccount {
+            email: "hub@shop-1.iam.gserviceaccount.com".into(),
+            key_id: "k1".into(),
+            private_key: Secret::new(key.secret_pkcs8_der()),
+        })
+    }
+
+    #[test]
+    fn a_token_is_signed_by_the_key_and_ends_after_an_hour() {
+        let at = Timestamp::from_millis(1_796_000_000_000);
+        let bearer = signer().bearer(at).unwrap();
+        let token = bearer.to_str().unwrap().strip_prefix("Bearer ").unwrap().to_owned();
+        let (text, signature) = token.rsplit_once('.').unwrap();
+        let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).unwrap();
+        let key = RsaKeyPair::from_pkcs8(signer().account.private_key.expose()).unwrap();
+        let public = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.public_key());
+        public.verify(text.as_bytes(), &decoded(signature)).unwrap();
+        let (head, claims) = text.split_once('.').unwrap();
+        let read =
+            |part: &str| -> serde_json::Value { serde_json::from_slice(&decoded(part)).unwrap() };
+        assert_eq!(read(head), json!({ "alg": "RS256", "typ": "JWT", "kid": "k1" }));
+        let claims = read(claims);
+        assert_eq!(claims["iat"], 1_796_000_000);
+        assert_eq!(claims["exp"], 1_796_003_600);
+        assert_eq!(claims["aud"], "https://pubsub.googleapis.com/");
+    }
+
+    #[test]
+    fn a_token_is_used_until_shortly_before_its_end() {
+        let (signer, at) = (signer(), Timestamp::from_millis(1_796_000_000_000));
+        let first = signer.bearer(at).unwrap();
+        let seconds = |n: u64| at.after(Duration::from_secs(n));
+        assert_eq!(signer.bearer(seconds(3_299)).unwrap(), first);
+        let second = signer.bearer(seconds(3_300)).unwrap();
+        assert_ne!(second, first);
+        assert_ne!(signer.bearer(at).unwrap(), second, "the clock was set back");
+    }
+}
