@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::HeaderMap;
 use tokio::time::sleep;
+use weir_core::bounds::MIB;
 use weir_core::time::Clock;
 
 use super::message::{add_header, set_content_type};
@@ -21,6 +22,9 @@ use crate::egress::aws::{QueueReader, ReceivedMessage};
 use crate::ingress::{MessageId, PulledMessage};
 use crate::tls::roots::RootsError;
 
+/// Once the bodies of a batch have these bytes, no more messages are asked for: each may have
+/// 1 MiB.
+const BATCH_BYTES_MAX: usize = 16 * MIB;
 /// Longest wait of the server for a message.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 /// The attribute by which a destination of the kind `sqs` says how it changed a body.
@@ -81,7 +85,10 @@ impl PullSession for SqsSession {
             false => self.wait().await,
         };
         let mut messages: Vec<ReceivedMessage> = Vec::new();
-        while messages.len() < self.prefetch {
+        let bytes = |messages: &[ReceivedMessage]| -> usize {
+            messages.iter().map(|message| message.body.len()).sum()
+        };
+        while messages.len() < self.prefetch && bytes(&messages) < BATCH_BYTES_MAX {
             let asked = self.prefetch - messages.len();
             let received = self.reader.receive(asked, wait, self.claim_after).await;
             let mut more = received.map_err(reason)?;
