@@ -1,4 +1,5 @@
-//! Claims that are being attempted: how many to ask for in each lane, and how many one target has.
+//! Claims that are being attempted: how many to ask for in each lane, and how many one target has;
+//! and how many of them run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -40,6 +41,34 @@ impl ClaimCounter {
     }
 }
 
+/// The runs that are under way. Their ends make no room for claims, so that nothing is woken.
+#[derive(Debug, Default)]
+pub(crate) struct RunCounter {
+    count: AtomicUsize,
+}
+
+impl RunCounter {
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Counts a run until the result is dropped.
+    pub(crate) fn add(&self) -> CountedRun<'_> {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        CountedRun(self)
+    }
+}
+
+/// A run in a [`RunCounter`], until dropped.
+#[derive(Debug)]
+pub(crate) struct CountedRun<'c>(&'c RunCounter);
+
+impl Drop for CountedRun<'_> {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Some claims in a [`ClaimCounter`], until dropped.
 #[derive(Debug)]
 pub(crate) struct CountedClaims {
@@ -76,6 +105,15 @@ mod tests {
         let counted = counter.add(3, &wake);
         assert_eq!(counter.count(), 3);
         drop(counted);
+        assert_eq!(counter.count(), 0);
+    }
+
+    #[test]
+    fn a_run_is_counted_until_it_ends() {
+        let counter = RunCounter::default();
+        let (one, other) = (counter.add(), counter.add());
+        assert_eq!(counter.count(), 2);
+        drop((one, other));
         assert_eq!(counter.count(), 0);
     }
 }

@@ -14,7 +14,7 @@ use weir_engine::{Description, Module, Version};
 use super::batching::Batching;
 use super::trial::Trial;
 use crate::config::EffectiveSettings;
-use crate::delivery::claims::ClaimCounter;
+use crate::delivery::claims::{ClaimCounter, RunCounter};
 use crate::delivery::flow_control::FlowControl;
 use crate::delivery::worker::Worker;
 use crate::observe::metrics::TargetMetrics;
@@ -68,7 +68,7 @@ pub(crate) struct HandlerRuntime {
     /// Batches whose runs have not ended.
     pub(crate) batches: Arc<ClaimCounter>,
     /// Runs under way.
-    pub(crate) running: Arc<ClaimCounter>,
+    pub(crate) running: RunCounter,
     pub(crate) batching: Mutex<Batching>,
     /// Shared by every batch from its first run until it is settled. Exclusive for a run that keeps
     /// conflicting with others of its handler.
@@ -87,7 +87,7 @@ impl HandlerRuntime {
             flow: worker.flow_control(target, policy, usize::MAX),
             claims: Arc::default(),
             batches: Arc::default(),
-            running: Arc::default(),
+            running: RunCounter::default(),
             batching: Mutex::default(),
             conflict_lock: RwLock::default(),
         }

@@ -67,7 +67,7 @@ impl Runner {
     ) -> FinishedRun<'a> {
         let seed = seed::of(claim.delivery, claim.fence);
         let metrics = &self.worker.ctx.metrics;
-        let counted = (runtime.running.add(1, &self.worker.wake), metrics.running().inc());
+        let counted = (runtime.running.add(), metrics.running().inc());
         let span = self.worker.ctx.tracer.child(claim.event.payload.trace());
         let started_at = self.worker.ctx.clock.now();
         let paired = self.run_paired(runtime, claim, version, (started_at, seed)).await;
