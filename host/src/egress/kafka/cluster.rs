@@ -19,6 +19,12 @@ use crate::tls::roots::RootsError;
 /// The layout is asked for again after this time, to see partitions that were added.
 const LAYOUT_AGE_MAX: Duration = Duration::from_secs(300);
 
+/// Topics that stay known while others are asked for: a name may have the type of the event in it.
+const TOPICS_KEPT_MAX: usize = 500;
+
+/// The host and the port of a server.
+type HostPort = (String, u16);
+
 /// The servers of one destination.
 #[derive(Debug)]
 pub(super) struct Cluster {
@@ -30,7 +36,7 @@ pub(super) struct Cluster {
 #[derive(Default)]
 struct Known {
     layout: Option<(Instant, Arc<Layout>)>,
-    links: BTreeMap<(String, u16), ServerLink>,
+    links: BTreeMap<HostPort, ServerLink>,
     /// Connections on which no request is on its way, by node.
     idle: BTreeMap<i32, KafkaConnection>,
 }
@@ -92,13 +98,19 @@ impl Cluster {
                 if has_all && at.elapsed() < LAYOUT_AGE_MAX {
                     return Ok(layout.clone());
                 }
-                // Those of other messages stay known.
-                wanted
-                    .extend(layout.topics.keys().filter(|topic| !topics.contains(topic)).cloned());
+                // Those of other messages stay known, if they are topics.
+                let others = layout
+                    .topics
+                    .iter()
+                    .filter(|(topic, (error, _))| *error == 0 && !topics.contains(topic));
+                let room = TOPICS_KEPT_MAX.saturating_sub(topics.len());
+                wanted.extend(others.take(room).map(|(topic, _)| topic.clone()));
             }
         }
         let layout = Arc::new(self.look_up(&wanted).await?);
-        self.known.lock().await.layout = Some((Instant::now(), layout.clone()));
+        let mut known = self.known.lock().await;
+        known.links.retain(|address, _| layout.servers.values().any(|at| at.address() == *address));
+        known.layout = Some((Instant::now(), layout.clone()));
         Ok(layout)
     }
 
@@ -150,20 +162,17 @@ impl Cluster {
     async fn link_of(&self, layout: &Layout, node: i32) -> Result<ServerLink, SendOutcome> {
         let unknown =
             || self.link().unavailable(format_args!("no address is known of node {node}"));
-        let at = layout.servers.get(&node).ok_or_else(unknown)?;
-        let port = u16::try_from(at.port).map_err(|_| unknown())?;
-        let key = (at.host.clone(), port);
+        let address = layout.servers.get(&node).ok_or_else(unknown)?.address();
         let mut known = self.known.lock().await;
-        if let Some(link) = known.links.get(&key) {
+        if let Some(link) = known.links.get(&address) {
             return Ok(link.clone());
         }
-        let host = match at.host.contains(':') {
-            true => format!("[{}]", at.host).into(),
-            false => at.host.as_str().into(),
-        };
-        let server = BrokerServer { host, port, ..self.link().server().clone() };
+        let (host, port) = &address;
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let server =
+            BrokerServer { host: host.into(), port: *port, ..self.link().server().clone() };
         let link = ServerLink::new(&server).map_err(|error| self.link().unavailable(error))?;
-        known.links.insert(key, link.clone());
+        known.links.insert(address, link.clone());
         Ok(link)
     }
 

@@ -78,7 +78,13 @@ pub(super) struct Metadata {
 pub(super) struct NodeAddress {
     pub(super) node: i32,
     pub(super) host: String,
-    pub(super) port: i32,
+    pub(super) port: u16,
+}
+
+impl NodeAddress {
+    pub(super) fn address(&self) -> (String, u16) {
+        (self.host.clone(), self.port)
+    }
 }
 
 /// The partitions of a topic.
@@ -94,7 +100,8 @@ pub(super) fn metadata_of(answer: Bytes) -> Result<Metadata, Malformed> {
     let mut fields = FieldReader::new(answer);
     let _throttled = fields.i32()?;
     let servers = fields.list(|of| {
-        let server = NodeAddress { node: of.i32()?, host: of.text()?, port: of.i32()? };
+        let (node, host, port) = (of.i32()?, of.text()?, of.i32()?);
+        let server = NodeAddress { node, host, port: u16::try_from(port).map_err(|_| Malformed)? };
         let _rack = of.maybe_text()?;
         Ok(server)
     })?;

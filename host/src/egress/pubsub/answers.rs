@@ -99,13 +99,7 @@ pub(super) fn checked(answer: &HttpAnswer, asked: &Asked<'_>) -> SendOutcome {
 /// The outcome of a request that was refused.
 fn refused(answer: &HttpAnswer, asked: &Asked<'_>) -> SendOutcome {
     let Ok(Failed { error }) = serde_json::from_slice::<Failed>(&answer.body) else {
-        return match answer.status {
-            // In front of the service, without its words.
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => {
-                asked.link.unavailable(format_args!("HTTP {}", answer.status.as_u16()))
-            }
-            status => foreign(status, asked),
-        };
+        return without_words(answer.status, asked);
     };
     let Asked { topic, link, email } = asked;
     let email = email.unwrap_or("the account");
@@ -140,6 +134,21 @@ fn refused(answer: &HttpAnswer, asked: &Asked<'_>) -> SendOutcome {
             .unavailable(format_args!("{told}; this server does not have that part of Pub/Sub")),
         // ABORTED, CANCELLED, DEADLINE_EXCEEDED, INTERNAL, UNKNOWN.
         _ => about(Subject::Failure, ""),
+    }
+}
+
+/// The outcome of a refusal by what is in front of the service.
+fn without_words(status: StatusCode, asked: &Asked<'_>) -> SendOutcome {
+    let told = format!("{}: HTTP {}", asked.link.server().address(), status.as_u16());
+    let about = |about: Subject| SendOutcome::Refused { about, reason: told.clone().into() };
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => about(Subject::Message),
+        StatusCode::TOO_MANY_REQUESTS => about(Subject::Load),
+        StatusCode::INTERNAL_SERVER_ERROR | StatusCode::GATEWAY_TIMEOUT => about(Subject::Failure),
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => {
+            SendOutcome::Unavailable { reason: told.into() }
+        }
+        status => foreign(status, asked),
     }
 }
 
