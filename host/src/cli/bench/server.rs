@@ -253,7 +253,7 @@ impl MeasuredServer {
         let mut before = None;
         loop {
             let counts = self.counts().await?;
-            // EventCounts follow a commit at once; two equal looks are the end.
+            // Counts follow a commit at once; two equal looks are the end.
             if counts.waiting == 0.0 && before == Some(counts) {
                 return Ok(counts);
             }
