@@ -181,7 +181,7 @@ async fn each_refusal_has_its_own_consequence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_is_checked_by_both_sides() {
+async fn each_login_needs_its_password_and_its_mechanism() {
     let Some(kafka) = Kafka::start() else { return };
     kafka.topic();
     for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {

@@ -38,7 +38,6 @@ pub(super) fn meaning(code: i16) -> Meaning {
         29 => Meaning::Topic("TOPIC_AUTHORIZATION_FAILED: permit the user WRITE on the topic"),
         31 => Meaning::Cluster("CLUSTER_AUTHORIZATION_FAILED: permit the user to write"),
         35 => Meaning::Cluster("UNSUPPORTED_VERSION: Kafka must be 1.0 or later"),
-        41 => Meaning::Moved("NOT_CONTROLLER: it recovers by itself"),
         44 => Meaning::Message("POLICY_VIOLATION: a policy of the cluster forbids the message"),
         56 => Meaning::Moved("KAFKA_STORAGE_ERROR: a disk of the leader fails; look at its log"),
         72 | 74 | 75 => Meaning::Moved("the leader has changed: it recovers by itself"),

@@ -114,11 +114,10 @@ impl Cluster {
         Ok(layout)
     }
 
-    /// Forgets the layout and the connections, because a server said that it is wrong.
+    /// Forgets the layout, because a server said that it is wrong. Connections that broke are not
+    /// kept anyway, and the others still lead to their servers.
     pub(super) async fn forget(&self) {
-        let mut known = self.known.lock().await;
-        known.layout = None;
-        known.idle.clear();
+        self.known.lock().await.layout = None;
     }
 
     /// Asks the first server that answers for these topics.
